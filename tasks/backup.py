@@ -10,7 +10,20 @@ from typing import Any, NamedTuple
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.backups import chain, copying, exchange, members, mongo, oplog, replacing, restic, restoring, steps
+from slipway.backups import (
+    chain,
+    copying,
+    exchange,
+    members,
+    mongo,
+    oplog,
+    parallel,
+    replacing,
+    restic,
+    restoring,
+    slicing,
+    steps,
+)
 from slipway.backups import host as backup_host
 from slipway.backups import program as backup_program
 from slipway.backups.host import CACHE, STATE, Facts
@@ -42,7 +55,8 @@ SETTLE, REOPEN, NEEDS_SETTLED = (
     "mongod.service.d/slipway-backup.conf",
 )
 MODULES = (
-    *(chain, exchange, oplog, backup_host, restic, mongo, members, steps, replacing, restoring, copying),
+    *(chain, exchange, oplog, backup_host, parallel, restic, mongo, members, slicing, steps),
+    *(replacing, restoring, copying),
     *(mongodb_members, mongodb_protocol, mongodb_set),
 )
 
@@ -63,11 +77,13 @@ def jobs(settings: Settings) -> list[Job]:
     by_minute = ["OnBootSec=60", f"OnUnitActiveSec={slices}", "AccuracySec=1"]
     daily = [f"OnCalendar={settings.backup_time}", "RandomizedDelaySec=30min", "Persistent=true"]
     early = ["OnCalendar=05:30", "RandomizedDelaySec=1h"]
+    # restic runs for all repositories at once.
+    slices_mb = 512 if len(settings.backup_repositories) < 2 else 1024
     # The drill restores a random second of the week.
     weekly = ["OnCalendar=Sun 04:00", "RandomizedDelaySec=2h", "Persistent=true"]
     return [
         Job("slipway-backup", "now", "Full backup of databases and uploads", daily, 1024, "12h"),
-        Job("slipway-slice", "slice", "Backup of what was written since the last one", by_minute, 512, "15min"),
+        Job("slipway-slice", "slice", "Backup of what was written since the last one", by_minute, slices_mb, "15min"),
         Job("slipway-check", "check", "Check of the backups", early, 1024, "6h"),
         Job("slipway-drill", "drill", "Drill: restore of the backups beside the data", weekly, 1024, "12h"),
     ]
@@ -262,11 +278,23 @@ def unit_files(settings: Settings) -> dict[str, str]:
     return files
 
 
+# Prints "none" where one of some repositories has had no full backup.
+WITHOUT_FULL = """\
+import json, sys
+state = json.load(open("{state}"))
+have = {{**state.get("fulls", {{}}), **state.get("sliced", {{}})}} if "full" in state else {{}}
+print("" if {{*sys.argv[1:]}} <= {{*have}} else "none")"""
+
+
 @operation()
 def begin(settings: Settings) -> Commands:
-    """Start the first full backup without waiting for it."""
-    missing = f"grep -q '\"full\"' {STATE}/state.json || systemctl is-active -q slipway-backup || echo none"
-    if host.get_fact(Output, command=missing) != "none":
+    """Start the first full backup, also that of a repository which was added later, without waiting for it."""
+    # While it runs, a job that runs once is activating.
+    is_running = "systemctl is-active slipway-backup | grep -qx 'activ.*'"
+    script = WITHOUT_FULL.format(state=f"{STATE}/state.json")
+    names = " ".join(map(shlex.quote, settings.backup_repositories))
+    missing = f"{is_running} || python3 -c {shlex.quote(script)} {names} 2> /dev/null || echo none"
+    if host.get_fact(Output, command=missing).strip() != "none":
         return
     notes.note(f"slipway-backup.service: starts (journalctl -u slipway-backup); its cache is {CACHE}")
     yield "systemctl start --no-block slipway-backup.service"

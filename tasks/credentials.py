@@ -23,6 +23,7 @@ from slipway.ops.files import is_in_place, tar, write_script
 from slipway.ops.templates import render
 from slipway.secrets.store import OWN
 from slipway.settings import environment
+from slipway.settings.backup import content_of
 from slipway.settings.environment import PLACEHOLDERS, Part, Value
 from slipway.settings.model import Settings
 
@@ -159,7 +160,8 @@ def remove_unused(settings: Settings) -> Commands:
 @operation()
 def host_secrets(settings: Settings, names: Sequence[str]) -> Commands:
     """Make sure that the secrets of host-wide components (backups, alarms, package indexes) exist, for root alone."""
-    wanted = {f"{settings.credentials_folder}/{name}": settings.secrets[name] for name in names}
+    folder = settings.credentials_folder
+    wanted = {f"{folder}/{name}": content_of(name, settings.secrets[name]) for name in names}
     found = host.get_fact(FileStates, paths=tuple(wanted)) if wanted else {}
     for path, value in wanted.items():
         if not is_in_place(found.get(path, {}), value.encode(), "600", "root", "root"):

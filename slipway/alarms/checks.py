@@ -29,6 +29,8 @@ OWN_OPERATIONS = re.compile(r'"ns":"(local|admin|config)\.|"appName":"mongo(dump
 CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 ACCESS_LOG = "/var/log/nginx/access.log"
 OWN = "slipway-alarms.service"
+# Of what a health check says, in characters.
+MAX_WHY = 300
 FOLDERS = ("/", "/var", "/var/lib", "/var/www", "/srv", "/boot")
 # A renewal reloads Nginx within this.
 RELOAD_SECONDS = 10 * MINUTE
@@ -97,11 +99,14 @@ def health(facts: Facts, host: Host, memory: Memory) -> Found:
     """The components' health checks of running units."""
     for unit, test in facts.health.items():
         code, state = host.run("systemctl", "is-active", unit)
-        if code == 0 and state.strip() == "active" and host.run("sh", "-c", test)[0]:
-            yield (
-                f"health {unit}",
-                Problem(f"{unit} is running but unhealthy", _of_unit(unit), "slipway status; slipway verify"),
-            )
+        if code or state.strip() != "active":
+            continue
+        code, said = host.run("sh", "-c", test)
+        if code:
+            # Slipway's own jobs say why; other tests print anything.
+            why = f": {' '.join(said.split())[:MAX_WHY]}" if said.strip() and unit.startswith("slipway-") else ""
+            text = f"{unit} is running but unhealthy{why}"
+            yield f"health {unit}", Problem(text, _of_unit(unit), "slipway status; slipway verify")
 
 
 def sites(facts: Facts, host: Host, memory: Memory) -> Found:

@@ -12,6 +12,9 @@ import threading
 import time
 from typing import Any, NamedTuple
 
+# A secondary that is further behind lacks what it would need as primary.
+LAG_SECONDS = 60
+
 
 class Site(NamedTuple):
     domain: str
@@ -164,7 +167,8 @@ class Host:
             raise OSError(f"MongoDB has no oplog: {error}") from None
 
     def members(self, address: str, port: int, user: str, password: str) -> dict[str, str]:
-        """What MongoDB on this host calls each member of its replica set: PRIMARY, RECOVERING. Raises OSError."""
+        """What MongoDB on this host calls each member of its replica set: PRIMARY, RECOVERING; and which secondary is
+        behind. Raises OSError."""
         from slipway.facts.mongodb_protocol import Connection
 
         connection = Connection(address, port, 20)
@@ -173,7 +177,21 @@ class Host:
         found = connection.run({"replSetGetStatus": 1})
         if "members" not in found:
             raise OSError(f"MongoDB has no replica set: {found.get('errmsg')}")
-        return {one["name"]: one["stateStr"] for one in found["members"]}
+        configured = connection.run({"replSetGetConfig": 1}).get("config", {}).get("members", [])
+        delays = {one["host"]: one.get("secondaryDelaySecs", one.get("slaveDelay", 0)) for one in configured}
+        return states(found["members"], delays)
+
+
+def states(members: list[dict[str, Any]], delays: dict[str, int]) -> dict[str, str]:
+    """The states of a set's members; of a secondary also whether it is behind the newest write by more than a limit,
+    and the delay that it is configured with. https://www.mongodb.com/docs/manual/reference/command/replSetGetStatus/"""
+    found = {one["name"]: one["stateStr"] for one in members}
+    # In milliseconds; an arbiter has none.
+    reached = {one["name"]: one["optimeDate"] // 1000 for one in members if "optimeDate" in one}
+    for name, seconds in reached.items():
+        if found[name] == "SECONDARY" and max(reached.values()) - seconds > LAG_SECONDS + delays.get(name, 0):
+            found[name] = f"SECONDARY, more than {LAG_SECONDS} s behind,"
+    return found
 
 
 def _tls(domain: str, seconds: float) -> Any:

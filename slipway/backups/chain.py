@@ -193,6 +193,8 @@ def choose(found: Catalog, second: int | None = None, id_: str = "", until: Mome
 def gaps(found: Catalog) -> list[Gap]:
     """The times after the first full backup that can't be restored."""
     missing: list[Gap] = []
+    if not found.fulls:
+        return missing
     newest = max([(0, 0), *(one.end for one in found.slices)])
     for full, following in zip(found.fulls, [*found.fulls[1:], None], strict=True):
         last = following.end if following else max(newest, full.end)

@@ -69,6 +69,10 @@ class Busy(Failed):
     """Another run holds the lock."""
 
 
+class Ended(Failed):
+    """A signal ends the program."""
+
+
 def load(folder: str) -> Facts:
     with open(f"{folder}/backup.json", encoding="utf-8") as file:
         return Facts(**json.load(file))
@@ -92,11 +96,13 @@ def text_of(file: str) -> str:
         return opened.read()
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None, **more: Any) -> str:
-    """The output of a command. Raises Failed with the end of its errors."""
-    done = subprocess.run(
-        [*command], env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False, **more
-    )
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None, timeout: float | None = None) -> str:
+    """The output of a command. Raises Failed with the end of its errors, or after `timeout` seconds."""
+    given = {**os.environ, **(environment or {})}
+    try:
+        done = subprocess.run([*command], env=given, capture_output=True, text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{command[0]} had no answer for {timeout:g} s") from None
     if done.returncode:
         raise Failed(f"{command[0]} ended with {done.returncode}: {last_lines(done.stderr or done.stdout)}")
     return done.stdout
@@ -169,6 +175,14 @@ def change_state(**changes: Any) -> None:
         write(f"{STATE}/state.json", json.dumps({**read_state(), **changes}, indent=2))
 
 
+def change_state_of(name: str, **changes: Any) -> None:
+    """The same for values of one repository, beside those of the others."""
+    with alone_briefly():
+        state = read_state()
+        state |= {key: {**state.get(key, {}), name: value} for key, value in changes.items()}
+        write(f"{STATE}/state.json", json.dumps(state, indent=2))
+
+
 @contextmanager
 def alone_briefly() -> Iterator[None]:
     os.makedirs(STATE, mode=0o700, exist_ok=True)
@@ -190,7 +204,7 @@ def end_on_signals() -> None:
     """Turn signals into exceptions, so that child processes are stopped too."""
 
     def stop(number: int, _frame: object) -> None:
-        raise Failed(f"ended by {signal.Signals(number).name}")
+        raise Ended(f"ended by {signal.Signals(number).name}")
 
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(one, stop)

@@ -74,6 +74,13 @@ class Server:
             return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
         raise Failed("MongoDB has no oplog")
 
+    def following(self, moment: Moment) -> Moment:
+        """The moment of the oplog's first entry from a moment on; the last possible one if there is none."""
+        since = {"ts": {"$gte": Typed(TIMESTAMP, timestamp(moment))}}
+        for document in self.find("local", "oplog.rs", filter=since, limit=1, projection={"ts": 1}):
+            return next(moment_of(one.value) for one in elements(document) if one.name == "ts")
+        return 2**32 - 1, 0
+
     def set_id(self) -> str:
         """What tells a replica set from one of the same name: its members have it since it was initiated."""
         settings = self.ask({"replSetGetConfig": 1}).get("config", {}).get("settings", {})

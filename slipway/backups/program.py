@@ -24,19 +24,21 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 
-from slipway.backups import copying, replacing, restoring, steps
+from slipway.backups import copying, replacing, restoring, slicing, steps
 from slipway.backups.chain import at, seconds_of
 from slipway.backups.exchange import settle
-from slipway.backups.host import Busy, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
+from slipway.backups.host import Busy, Ended, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
 
 # Older ones are overdue: a daily backup, a slice per minute, a weekly drill.
 FULL_SECONDS, SLICE_SECONDS, DRILL_SECONDS = 26 * 3600, 300, 8 * 86400
+# A time further ahead is of a clock that was wrong.
+CLOCK_SECONDS = 300
 # After a restore, slices wait for the full backup that it starts; a prune keeps them waiting, too.
 AWAITED_SECONDS = 6 * 3600
 STEPS: dict[str, Callable[[Facts], None]] = {
     "now": steps.now,
     "anyway": partial(steps.now, anyway=True),
-    "slice": steps.take_slices,
+    "slice": slicing.take_slices,
     "list": steps.listed,
     "sizes": steps.sizes,
     "check": steps.check,
@@ -46,21 +48,46 @@ STEPS: dict[str, Callable[[Facts], None]] = {
 }
 
 
-def is_fresh(step: str, facts: Facts) -> bool:
-    """Whether a scheduled step has succeeded recently, or has not run yet."""
+def why_late(step: str, facts: Facts) -> str:
+    """Why the backups of a scheduled step are none to rely on; "" where they are, or may still come."""
     state, now = read_state(), time.time()
+    begun = state.get("since", now)
     if step == "now":
         full = state.get("full")
-        return not full or (now - full["time"] < FULL_SECONDS and not full["failures"])
+        if not full:
+            is_due = now - begun > FULL_SECONDS
+            return f"there is no full backup, since backups are on ({at(int(begun))})" if is_due else ""
+        failures = "; ".join(" ".join(one.split()) for one in full["failures"])
+        late = _why_old(full["time"], now, FULL_SECONDS)
+        return (
+            f"the last full backup {late}" if late else f"the last full backup failed: {failures}" if failures else ""
+        )
     if step == "slice":
         # After a restore the next slices come after the full backup, and while a repository is pruned it takes none.
         waits = state.get("awaits") or now - (state.get("pruning") or 0) < AWAITED_SECONDS
         seconds = AWAITED_SECONDS if waits else SLICE_SECONDS
         full = state.get("full", {"time": 0, "failures": []})
-        covered = 0 if full["failures"] else full["time"]
-        return all(now - max(then, covered) < seconds for then in slices(facts).values())
+        covered = 0 if full["failures"] or full["time"] > now + CLOCK_SECONDS else full["time"]
+        late_by_name = {name: _why_old(max(then, covered), now, seconds) for name, then in slices(facts).items()}
+        return "; ".join(f"the last slice in repository {name} {late}" for name, late in late_by_name.items() if late)
     last = read_drill()
-    return not last or (last["result"] == "passed" and now - seconds_of(last["time"]) < DRILL_SECONDS)
+    if not last:
+        is_due = now - begun > DRILL_SECONDS
+        return f"there was no drill, since backups are on ({at(int(begun))})" if is_due else ""
+    if last["result"] != "passed":
+        return f"the last drill failed: {' '.join(last['why'].split())}"
+    late = _why_old(seconds_of(last["time"]), now, DRILL_SECONDS)
+    return f"the last drill {late}" if late else ""
+
+
+def _why_old(then: float, now: float, seconds: int) -> str:
+    """What is wrong with a time that should be no more than some seconds ago."""
+    if then > now + CLOCK_SECONDS:
+        return f"is of {at(int(then))}, which is yet to come: the clock was wrong, then or now"
+    if now - then < seconds:
+        return ""
+    ago = now - then
+    return f"is {ago / 3600:.0f} hours old" if ago >= 2 * 3600 else f"is {ago / 60:.0f} minutes old"
 
 
 def slices(facts: Facts) -> dict[str, int]:
@@ -139,7 +166,10 @@ def main(step: str = "--help", *words: str) -> int:
         print(told(words[0], load(folder)))
         return 0
     if step == "fresh":
-        return 0 if is_fresh(words[0], load(folder)) else 1
+        late = why_late(words[0], load(folder))
+        if late:
+            print(late)
+        return 1 if late else 0
     os.umask(0o077)
     end_on_signals()
     be_nice()
@@ -150,6 +180,10 @@ def main(step: str = "--help", *words: str) -> int:
         # The next slice covers this one, or the site is opened by the restore that runs.
         print(busy, file=sys.stderr, flush=True)
         return 0 if step in ("slice", "reopen") else 1
+    except Ended as end:
+        print(end, file=sys.stderr, flush=True)
+        # A restore stops a slice; systemd itself knows what took too long.
+        return 0 if step == "slice" else 1
     except (Failed, ValueError, OSError) as failure:
         # One line: who asked from elsewhere is shown the last one.
         print("; ".join(str(failure).splitlines()), file=sys.stderr, flush=True)

@@ -22,7 +22,8 @@ from slipway.backups.chain import Chosen, at, moment_of
 from slipway.backups.exchange import exchange, settle
 from slipway.backups.host import RUN, Busy, Facts, Failed, alone, change_state, place_of, read_state, run, tell, write
 from slipway.backups.restic import Repository
-from slipway.backups.steps import SLICE_PATIENCE, is_there, take_slices
+from slipway.backups.slicing import LAST_SECONDS, held, take
+from slipway.backups.steps import is_there
 
 # In restored data of MongoDB until they have been accepted.
 MARK = ".slipway-restored"
@@ -45,28 +46,29 @@ def in_place(facts: Facts, found: Found, with_files: bool, with_secrets: bool, d
     with _uploads_beside(facts, found, with_files) as uploads:
         secrets = _secrets(facts, found) if with_secrets else {}
         # An exchange of folders stops MongoDB.
-        with _in_maintenance(facts, stops=not drops):
+        with held(), _in_maintenance(facts, stops=not drops):
             save(facts, drops)
-            with alone("slice", SLICE_PATIENCE):
-                yield
-                until = at(found.chosen.until[0])
-                change_state(awaits=True, reached={}, long={}, restored={"time": int(time.time()), "until": until})
-                for path, new in uploads.items():
-                    _take_place(path, new)
-                    tell(f"{path}: restored as of {at(found.chosen.full.end[0])}")
-                for file, text in secrets.items():
-                    write(file, text)
-                    tell(f"{file}: restored")
-                if secrets:
-                    _restart_clients(facts)
+            yield
+            until = at(found.chosen.until[0])
+            change_state(awaits=True, reached={}, long={}, restored={"time": int(time.time()), "until": until})
+            for path, new in uploads.items():
+                _take_place(path, new)
+                tell(f"{path}: restored as of {at(found.chosen.full.end[0])}")
+            for file, text in secrets.items():
+                write(file, text)
+                tell(f"{file}: restored")
+            if secrets:
+                _restart_clients(facts)
 
 
 def save(facts: Facts, must: bool) -> None:
-    """Take a slice of what is replaced, so that it can be restored too. Raises Failed if it must be in a repository
-    and is in none."""
+    """Take a slice of what is replaced, so that it can be restored too; the caller holds slices. Raises Failed if it
+    must be in a repository and is in none."""
     newest = mongo.live(facts).newest()
-    with suppress(Failed):
-        take_slices(facts, waits=True)
+    try:
+        take(facts, seconds=LAST_SECONDS)
+    except Failed as failure:
+        tell(f"Without the last slice of the present data: {failure}")
     if must and not any(moment_of(tag) >= newest for tag in read_state().get("reached", {}).values()):
         raise Failed(
             "the present data are in no backup up to now, and a replica set does not keep what a restore replaces:"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import tempfile
 import time
@@ -18,14 +19,22 @@ from urllib.parse import quote, urlsplit
 from slipway.backups.chain import MARK
 from slipway.backups.host import CACHE, Busy, Facts, Failed, last_lines, run, secret, text_of
 
-# The block size for reading a dump from a pipe.
-PART = 2**20
+# The block size for reading a dump from a pipe, and what a pipe takes at once.
+PART, PIPE_SIZE = 2**20, 2**16
 # restic's exit code for a backup without some of its files. https://restic.readthedocs.io/en/stable/040_backup.html
 INCOMPLETE = 3
 # A shorter value is a word like others, as a region.
 SECRET_LENGTH = 8
 # How long a command waits for its turn.
 TURN_SECONDS = 600
+# How long a repository may take for an answer: restic itself waits for a silent one without limit, or retries for 15
+# minutes. Its list, or a new one, takes longer.
+ANSWER_SECONDS, LIST_SECONDS = 60, 1800
+# How long it may take nothing of a stream: MongoDB closes a cursor that nobody reads for 10 minutes, and the dump to
+# all repositories would fail with it. And how long it may take for the last parts, which restic has in memory.
+STALL_SECONDS, END_SECONDS = 480, 1800
+# ssh gives up a host that has vanished after a minute. https://man.openbsd.org/ssh_config#ServerAliveInterval
+SSH_LIMITS = "-o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 # What restic 0.14 to 0.18 say of a repository that is not there, of a file that has gone before it was read, and of
 # files that are not what they were.
@@ -65,12 +74,12 @@ class Repository:
         where = " ".join(ssh_words(self.place))
         key = secret(self.facts, "BACKUP_SSH_KEY")
         known = f"-o UserKnownHostsFile={self.facts.known_hosts} -o StrictHostKeyChecking=yes -o BatchMode=yes"
-        return ["-o", f"sftp.command=ssh -i {key} -o IdentitiesOnly=yes {known} {where} -s sftp"]
+        return ["-o", f"sftp.command=ssh -i {key} -o IdentitiesOnly=yes {known} {SSH_LIMITS} {where} -s sftp"]
 
-    def run(self, *words: str) -> str:
+    def run(self, *words: str, timeout: float | None = None) -> str:
         """The output of a restic command. Raises Failed."""
         try:
-            return run(["restic", *self.options, *words], self.environment)
+            return run(["restic", *self.options, *words], self.environment, timeout)
         except Failed as failure:
             raise _kind(str(failure))(f"repository {self.name}: {self.explained(str(failure))}") from None
 
@@ -94,12 +103,18 @@ class Repository:
         return explained(text)
 
     def snapshots(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.run("snapshots", "--json", "--no-lock", "--tag", MARK)) or []
+        self.answer()
+        words = ("snapshots", "--json", "--no-lock", "--tag", MARK)
+        found: list[dict[str, Any]] = json.loads(self.run(*words, timeout=LIST_SECONDS)) or []
         return found
+
+    def answer(self) -> None:
+        """Raises Failed where there is no repository, or none that answers soon."""
+        self.run("cat", "config", "--no-lock", timeout=ANSWER_SECONDS)
 
     def is_there(self) -> bool:
         try:
-            self.run("cat", "config", "--no-lock")
+            self.answer()
         except Failed as failure:
             if "unable to open config file" in str(failure) and any(sign in str(failure) for sign in ABSENT):
                 return False
@@ -115,7 +130,11 @@ class Repository:
                 f"repository {self.name}: found none at {self.place}, where it was: is its disk mounted? A new one:"
                 " slipway backup now --anyway"
             )
-        self.run("init")
+        self.run("init", timeout=LIST_SECONDS)
+
+    def unlock(self) -> None:
+        """Remove the locks of those that were killed."""
+        self.run("unlock", timeout=LIST_SECONDS)
 
     def store(self, name: str, tags: Mapping[str, str], data: bytes) -> None:
         """Store one file as a snapshot. Raises Failed."""
@@ -213,13 +232,18 @@ class Writing:
     def __init__(self, repository: Repository, words: Sequence[str]) -> None:
         self.repository = repository
         self.failure = ""
+        self.unwritten = bytearray()
         self.process = subprocess.Popen(
             ["restic", *repository.options, *words],
             env={**os.environ, **repository.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            bufsize=0,
         )
+        assert self.process.stdin
+        self.pipe = self.process.stdin.fileno()
+        os.set_blocking(self.pipe, False)
 
     def __enter__(self) -> Writing:
         return self
@@ -231,9 +255,20 @@ class Writing:
     def write(self, data: bytes) -> None:
         if self.failure:
             return
-        assert self.process.stdin
+        self.unwritten += data
+        if len(self.unwritten) >= PIPE_SIZE:
+            self._flush()
+
+    def _flush(self) -> None:
+        rest = memoryview(bytes(self.unwritten))
+        self.unwritten.clear()
         try:
-            self.process.stdin.write(data)
+            while rest:
+                if not select.select([], [self.pipe], [], STALL_SECONDS)[1]:
+                    self.abandon()
+                    self.failure = f"it took nothing for {STALL_SECONDS} s"
+                    return
+                rest = rest[os.write(self.pipe, rest) :]
         except OSError:
             self.failure = self._errors() or "restic has ended"
 
@@ -241,17 +276,29 @@ class Writing:
         self.process.kill()
         self.process.wait()
 
+    def close(self) -> None:
+        """End restic's input; `end` waits for it."""
+        if self.process.stdin and not self.failure:
+            self._flush()
+        if self.process.stdin and not self.failure:
+            self.process.stdin.close()
+            self.process.stdin = None
+
     def end(self) -> None:
         """Complete the snapshot. Raises Failed if that fails."""
+        self.close()
         if not self.failure:
-            assert self.process.stdin
             try:
-                self.process.stdin.close()
-            except OSError as error:
-                self.failure = str(error)
-            errors = self._errors()
-            if self.process.wait():
-                self.failure = errors or f"restic ended with {self.process.returncode}"
+                _, errors = self.process.communicate(timeout=END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.failure = f"it had no answer for {END_SECONDS} s"
+            except BaseException:
+                self.abandon()
+                raise
+            else:
+                if self.process.returncode:
+                    said = last_lines(errors.decode(errors="replace"))
+                    self.failure = said or f"restic ended with {self.process.returncode}"
         if self.failure:
             self.abandon()
             raise _kind(self.failure)(f"repository {self.repository.name}: {self.repository.explained(self.failure)}")

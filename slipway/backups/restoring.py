@@ -22,7 +22,8 @@ from slipway.backups.exchange import exchange
 from slipway.backups.host import RUN, STATE, Facts, Failed, alone, last_lines, place_of, read_state, run, tell, write
 from slipway.backups.replacing import Found
 from slipway.backups.restic import Repository
-from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, OPLOG_FILE, repositories, signed, take_slices
+from slipway.backups.slicing import OPLOG_FILE, held, repositories, take_slices
+from slipway.backups.steps import ARCHIVE, MANIFEST_FILE, signed
 from slipway.facts.mongodb_set import begin
 
 # The size of a restored folder relative to the dump: it also has indexes and the journal.
@@ -222,7 +223,8 @@ def _put_back(facts: Facts, scratch: mongo.Scratch, only: str) -> None:
     if left_out := members.not_copied(scratch, only):
         tell(f"{', '.join(left_out)}: left out, as MongoDB can't copy time series and views beside the present ones")
     members.copy_beside(facts, scratch, wanted)
-    replacing.save(facts, must=False)
+    with held():
+        replacing.save(facts, must=False)
     members.replace_each(facts, wanted)
     tell(f"{', '.join(wanted)}: restored")
 

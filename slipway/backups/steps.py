@@ -14,44 +14,32 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from slipway.backups import chain, members, mongo, oplog
-from slipway.backups.chain import FILES, FULL, ID_FORM, MANIFEST, SLICE, Moment, at, moment_of, tag_of
-from slipway.backups.host import Busy, Facts, Failed, alone, change_state, last_lines, read_state, secret, tell, text_of
+from slipway.backups.chain import FILES, FULL, ID_FORM, MANIFEST, at, tag_of
+from slipway.backups.host import (
+    Busy,
+    Ended,
+    Facts,
+    Failed,
+    alone,
+    change_state,
+    change_state_of,
+    last_lines,
+    read_state,
+    secret,
+    tell,
+    text_of,
+)
 from slipway.backups.restic import Repository, Writing, pump
+from slipway.backups.slicing import each, is_new, refuse_another, repositories, take_slices
 
-ARCHIVE, MANIFEST_FILE, OPLOG_FILE = "mongodb.archive", "manifest.json", "oplog.bson"
-# Longer slices that replace short ones in a restore, which needs a process for each slice.
-LONG_SECONDS = 3600
+ARCHIVE, MANIFEST_FILE = "mongodb.archive", "manifest.json"
 MIB = 2**20
-# The timeout for another slice to finish, in seconds.
-SLICE_PATIENCE = 120
-# MongoDB may restart.
-RESTART_SECONDS = 45
-# What a restore changes for a while, in the state.
-LEFT = {"exchanging", "closed", "stopped", "keeps_expired"}
 # A check and a prune never run at once.
 TIDYING, TIDYING_PATIENCE = "check or prune", 3600
-
-
-def repositories(facts: Facts) -> list[Repository]:
-    return [Repository(facts, name) for name in facts.repositories]
-
-
-def each(facts: Facts, task: Callable[[Repository], None]) -> None:
-    """Run a task for all repositories, also if one fails. Raises Failed at the end."""
-    failures = []
-    for repository in repositories(facts):
-        try:
-            task(repository)
-        except Failed as failure:
-            failures.append(failure)
-    if failures:
-        kind = Busy if all(isinstance(one, Busy) for one in failures) else Failed
-        raise kind("\n".join(map(str, failures)))
 
 
 def now(facts: Facts, anyway: bool = False) -> None:
@@ -72,28 +60,12 @@ def now(facts: Facts, anyway: bool = False) -> None:
         prune(facts)
 
 
-def is_new() -> bool:
-    """Whether this server has neither made nor restored a backup."""
-    return not {"full", "restored"} & read_state().keys()
-
-
 def _refuse_others(repository: Repository) -> None:
     if repository.is_there() and (fulls := chain.catalog(repository.snapshots()).fulls):
         raise Failed(
             f"repository {repository.name}: found another server's backups, the newest of"
             f" {at(fulls[-1].end[0])}; restore them (slipway restore --files --secrets), or, if this host has the data"
             " as a member of the replica set or goes on without them: slipway backup now --anyway"
-        )
-
-
-def refuse_another(server: mongo.Server) -> None:
-    """Raises Failed where MongoDB began anew since the last full backup, as with an empty disk: its backup would be the
-    newest one, which a restore would use. Restored data begin anew, too."""
-    state = read_state()
-    if state.get("set") and not state.get("awaits") and state["set"] != server.set_id():
-        raise Failed(
-            "MongoDB has begun anew since the last full backup (another replica set): restore its data (slipway"
-            " restore), or, if it goes on without them: slipway backup now --anyway"
         )
 
 
@@ -104,7 +76,7 @@ def _full(facts: Facts, anyway: bool) -> None:
             was = read_state().get("places", {}).get(repository.name)
             repository.prepare(is_new=anyway or was != repository.place)
             # A prune that was killed leaves its lock.
-            repository.run("unlock")
+            repository.unlock()
             targets.append(repository)
         except Failed as failure:
             failures.append(str(failure))
@@ -129,12 +101,6 @@ def _full(facts: Facts, anyway: bool) -> None:
         )
     paths, missing = _stored_paths(facts)
     failures += missing
-    for repository in written[:]:
-        try:
-            repository.store_paths({FILES: "", "id": id_}, paths)
-        except Failed as failure:
-            failures.append(str(failure))
-            written.remove(repository)
     witness = server.newest()
     version = server.ask({"buildInfo": 1})["version"]
     manifest = {
@@ -148,14 +114,18 @@ def _full(facts: Facts, anyway: bool) -> None:
         "collections": server.fingerprint(witness),
     }
     tags = {"id": id_, "begin": tag_of(begin), "end": tag_of(end), "witness": tag_of(witness), "version": version}
+    # One after the other, so that one that takes long keeps none before it from being complete.
     for repository in written:
         try:
+            repository.store_paths({FILES: "", "id": id_}, paths)
             repository.store(MANIFEST_FILE, {MANIFEST: "", **tags}, json.dumps(manifest).encode())
-            reached = read_state().get("reached", {})
-            if repository.name not in reached:
-                change_state(reached={**reached, repository.name: tag_of(begin)})
+            change_state_of(repository.name, fulls=id_)
+            if repository.name not in read_state().get("reached", {}):
+                change_state_of(repository.name, reached=tag_of(begin))
             seconds = time.monotonic() - began
             tell(f"{repository.name}: backup {id_}, {size // MIB} MiB of documents, {seconds:.0f} s")
+        except Ended:
+            raise
         except Failed as failure:
             failures.append(str(failure))
     change_state(awaits=False, set=server.set_id(), full={"id": id_, "time": int(time.time()), "failures": failures})
@@ -217,6 +187,8 @@ def _dump(
         for one in writing:
             one.abandon()
         raise
+    for one in writing:
+        one.close()
     written = []
     for target, one in zip(targets, writing, strict=True):
         try:
@@ -227,78 +199,6 @@ def _dump(
     return written, size
 
 
-def take_slices(facts: Facts, waits: bool = False, only: str = "") -> None:
-    """Store what was written since the last slice, for each repository, or for one."""
-    if LEFT & {name for name, value in read_state().items() if value}:
-        # Left by a restore that was killed, unless one runs. Slices may not change the site's files.
-        subprocess.run(["systemctl", "start", "--no-block", "slipway-reopen.service"], check=False)
-    with alone("slice", SLICE_PATIENCE if waits else 0):
-        server = mongo.live(facts, patience=RESTART_SECONDS)
-        refuse_another(server)
-        each(facts, lambda repository: None if only not in ("", repository.name) else _slice(repository, server))
-
-
-def _slice(repository: Repository, server: mongo.Server) -> None:
-    state, name = read_state(), repository.name
-    if state.get("awaits"):
-        tell(f"{name}: no slice until the next full backup, as data were restored")
-        return
-    if is_new():
-        tell(f"{name}: no slice, as there is no full backup yet")
-        return
-    reached = state.get("reached", {}).get(name)
-    if reached is None:
-        found = chain.catalog(repository.snapshots())
-        if not found.fulls:
-            tell(f"{name}: no slice, as there is no full backup yet")
-            return
-        reached = tag_of(chain.reach(found.slices, found.fulls[-1].begin))
-    begin, end = moment_of(reached), server.newest()
-    begun = state.get("long", {}).get(name, reached)
-    is_long = end[0] - moment_of(begun)[0] >= LONG_SECONDS
-    try:
-        gap = store(repository, server, begin, end)
-    except Busy:
-        # A prune that was killed leaves its lock; those of others that run stay.
-        repository.run("unlock")
-        gap = store(repository, server, begin, end)
-    state = read_state()
-    changes: dict[str, Any] = {"reached": {**state.get("reached", {}), name: tag_of(end)}}
-    changes["sliced"] = {**state.get("sliced", {}), name: int(time.time())}
-    changes["places"] = {**state.get("places", {}), name: repository.place}
-    changes["long"] = {**state.get("long", {}), name: begun}
-    change_state(**changes)
-    if is_long:
-        store(repository, server, moment_of(begun), end)
-        change_state(long={**read_state().get("long", {}), name: tag_of(end)})
-    if gap:
-        change_state(gap={"begin": begin[0], "end": gap[0], "repository": name})
-        subprocess.run(["systemctl", "start", "--no-block", "slipway-backup.service"], check=False)
-        raise Failed(
-            f"repository {name}: the oplog lacks what was written between {at(begin[0])} and {at(gap[0])}: no"
-            " second between them can be restored. A full backup starts now; raise mongodb_oplog_mb to keep more"
-        )
-
-
-def store(repository: Repository, server: mongo.Server, begin: Moment, end: Moment) -> Moment | None:
-    """Store a slice between two moments. Returns the moment of its first entry if the oplog lacks `begin`."""
-    if end <= begin:
-        return None
-    entries = server.oplog(begin, end)
-    document = next(entries)
-    first = last = oplog.entry(document).moment
-    tags = {SLICE: "", "begin": tag_of(first), "end": tag_of(end)}
-    with repository.storing(OPLOG_FILE, tags) as writing:
-        writing.write(document)
-        for document in entries:
-            writing.write(document)
-        last = oplog.entry(document).moment
-        if last != end:
-            raise Failed(f"repository {repository.name}: the oplog ends at {at(last[0])}, expected {at(end[0])}")
-    writing.end()
-    return first if first != begin else None
-
-
 def prune(facts: Facts) -> None:
     """Delete snapshots by the retention policy, and free their space."""
 
@@ -306,7 +206,7 @@ def prune(facts: Facts) -> None:
         found = chain.catalog(repository.snapshots())
         gone = chain.to_forget(found, int(time.time()), facts.daily, facts.weekly, facts.monthly, facts.days)
         if gone:
-            repository.run("unlock")
+            repository.unlock()
             # The length of a command line is limited.
             for first in range(0, len(gone), 500):
                 repository.run_alone("forget", "--quiet", *gone[first : first + 500])
@@ -326,7 +226,7 @@ def check(facts: Facts) -> None:
     part = f"{int(time.strftime('%u'))}/7"
 
     def look(repository: Repository) -> None:
-        repository.run("unlock")
+        repository.unlock()
         # Without restic's lock, which would block slices: what they add meanwhile does no harm.
         repository.run("check", "--quiet", "--no-lock", f"--read-data-subset={part}")
         found = chain.catalog(repository.snapshots())
@@ -343,10 +243,16 @@ def check(facts: Facts) -> None:
 
 
 def listed(facts: Facts) -> None:
-    """Print what can be restored, as JSON."""
-    answer = {}
+    """Print what can be restored, as JSON; of a repository that fails, why. Raises Failed if all do."""
+    answer: dict[str, dict[str, Any]] = {}
     for repository in repositories(facts):
-        found = chain.catalog(repository.snapshots())
+        try:
+            found = chain.catalog(repository.snapshots())
+        except Ended:
+            raise
+        except Failed as failure:
+            answer[repository.name] = {"backups": [], "newest": "", "slices": 0, "gaps": [], "error": str(failure)}
+            continue
         newest = chain.reach(found.slices, found.fulls[-1].begin) if found.fulls else (0, 0)
         answer[repository.name] = {
             "backups": [{"id": one.id, "since": at(one.since), "mongodb": one.version} for one in found.fulls],
@@ -354,6 +260,8 @@ def listed(facts: Facts) -> None:
             "slices": len(found.slices),
             "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
         }
+    if all("error" in its for its in answer.values()):
+        raise Failed("\n".join(its["error"] for its in answer.values()))
     tell(json.dumps(answer, indent=2))
 
 

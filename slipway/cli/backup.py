@@ -68,16 +68,26 @@ def list_command(
     """List the backups in each repository, and the times that can be restored."""
     said = ask_host(console, _session(environment, limit, data), ["list"], shows=False)
     found = {name: json.loads(text) for name, text in said.items()}
+    errors = {
+        f"{name}, {repository}": f"[{name}] {' '.join(its['error'].split())}"
+        for name, repositories in found.items()
+        for repository, its in repositories.items()
+        if "error" in its
+    }
     if as_json:
         click.echo(json.dumps(found, indent=2))
+        end_with_failures(errors)
         return
     for name, repositories in found.items():
         for repository, its in repositories.items():
+            if "error" in its:
+                continue
             console.say(f"{name}, {repository}: every second up to {its['newest'] or 'none'} but for the gaps")
             for one in its["backups"]:
                 console.say(f"{one['id']}  since {one['since']}, MongoDB {one['mongodb']}", "    backup ")
             for one in its["gaps"]:
                 console.say(f"{one['begin']} to {one['end']}", "    gap    ")
+    end_with_failures(errors)
 
 
 @backup_group.command(

@@ -23,14 +23,19 @@ END = "slipway-asked-end:"
 
 
 class Job(NamedTuple):
-    """The unit that it runs in, the file with what it says (beside it the exit code), and who is in the way."""
+    """The unit that it runs in, the file with what it says (beside it the exit code), who is in the way, and the unit's
+    limits as systemd's properties."""
 
     unit: str
     said: str
     busy: str
+    limits: tuple[str, ...] = ()
 
 
-BACKUP = Job("slipway-asked", "/run/slipway-backup/asked", "another backup or restore is running on this host")
+# A restore runs a MongoDB beside the site's, which the kernel must not kill for it.
+LIMITS = ("MemoryHigh=50%", "MemoryMax=60%", "OOMScoreAdjust=500")
+BUSY = "another backup or restore is running on this host"
+BACKUP = Job("slipway-asked", "/run/slipway-backup/asked", BUSY, LIMITS)
 
 
 def makers(session: Session) -> list[str]:
@@ -41,13 +46,13 @@ def makers(session: Session) -> list[str]:
 
 def start_script(command: str, job: Job = BACKUP) -> str:
     """A script that starts a command in a unit of its own; fails where another one runs."""
-    said = job.said
+    said, limits = job.said, "".join(f" -p {limit}" for limit in job.limits)
     return (
         f"! systemctl is-active -q {job.unit} || {{ echo {shlex.quote(job.busy)}; exit 1; }}\n"
         f"install -d -m 711 {said.rpartition('/')[0]}; rm -f {said}.code; umask 077; : > {said}\n"
         # From a file: systemd would expand a ${NAME} in a unit's command.
         f"cat > {said}.sh <<'END_OF_COMMAND'\n{command} > {said} 2>&1; echo $? > {said}.code\nEND_OF_COMMAND\n"
-        f"systemd-run --quiet --collect --unit={job.unit} --description='Started by slipway' sh {said}.sh"
+        f"systemd-run --quiet --collect --unit={job.unit}{limits} --description='Started by slipway' sh {said}.sh"
     )
 
 

@@ -20,7 +20,8 @@ from slipway.ui.console import Console
 FILES = {"nginx": "/var/log/nginx/access.log /var/log/nginx/error.log"}
 # With the requests' ids.
 SEARCHED = {"nginx": f"/var/log/nginx/error.log {REQUESTS_LOG}"}
-ROLES = {"nginx": "web", "mongod": "db"}
+# Where they run; other units of systemd may be on any host, and a site's services are on those of the role app.
+ROLES = {"nginx": ("web",), "mongod": ("db",)}
 
 
 @click.command(
@@ -68,7 +69,12 @@ def logs(
     """Print the log of a service, of several hosts with their names."""
     if since and service in FILES:
         raise RunFailed(f"--since: {service} writes files of its own; use --lines")
-    session = Session(environment, "", limit or (ROLES.get(service, "app"),), [*data, f"release_site={site}"])
+    items = [*data, f"release_site={site}"]
+    session = Session(environment, "", limit or ROLES.get(service, ()), items)
+    released = [its.released for its in session.connections.settings.values()]
+    is_elsewhere = any("app" not in roles for roles in session.connections.roles().values())
+    if not limit and is_elsewhere and any(one.name == service for its in released for one in its.all_services):
+        session = Session(environment, "", ("app",), items)
 
     def script(host: Host) -> str:
         return log_script(session.connections.settings[host.name].released, service, follows, since, lines, pattern)

@@ -16,7 +16,7 @@ from slipway.cli.running import confirmed, connected
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Change
 from slipway.engine.session import Session
-from slipway.settings.backup import BACKUP_SSH_KEY, secret_names
+from slipway.settings.backup import BACKUP_SSH_KEY, content_of, secret_names
 from slipway.settings.members import backs_up
 from slipway.ui.console import Console
 
@@ -108,7 +108,7 @@ def source_for(session: Session, to: str, limit: tuple[str, ...], repository: st
     return json.dumps(
         {
             "repositories": places,
-            "secrets": {name: its.secrets[name] for name in names},
+            "secrets": {name: content_of(name, its.secrets[name]) for name in names},
             "variables": [name for name in its.backup_secrets if name != BACKUP_SSH_KEY],
             "known_hosts": "".join(f"{line}\n" for line in its.backup_known_hosts),
         }

@@ -106,3 +106,8 @@ class Backup(Section):
 def secret_names(repositories: object, more: object) -> list[str]:
     """The secrets that backups need."""
     return [BACKUP_PASSWORD, *more] if repositories and isinstance(more, list) else []
+
+
+def content_of(name: str, value: str) -> str:
+    """What the file of a secret holds: OpenSSH reads no private key without its last newline."""
+    return f"{value}\n" if name == BACKUP_SSH_KEY and not value.endswith("\n") else value

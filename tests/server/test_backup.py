@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+
+import pytest
 
 from slipway.server_tests.exposure import exposure_of, limits_of
 from slipway.settings.backup import secret_names
 from slipway.tasks.backup import PROGRAM, jobs
+
+FIRST_SLICES_SECONDS = 180
 
 
 def test_its_timers_run_and_start_at_boot(server):
@@ -17,14 +22,23 @@ def test_its_timers_run_and_start_at_boot(server):
 
 
 def test_scheduled_jobs_have_run_recently(server):
-    late = [one.step for one in jobs(server.settings) if server.host.run(f"{PROGRAM} fresh {one.step}").rc]
-    assert late == []
+    late = [server.host.run(f"{PROGRAM} fresh {one.step}") for one in jobs(server.settings)]
+    assert [one.stdout.strip() for one in late if one.rc] == []
 
 
 def test_every_repository_has_had_a_full_backup_and_slices(server):
-    state = json.loads(server.host.check_output("cat /var/lib/slipway/backup/state.json"))
+    wanted = {*server.settings.backup_repositories}
+    state = json.loads(server.host.run("cat /var/lib/slipway/backup/state.json").stdout or "{}")
+    known = {*state.get("fulls", {}), *state.get("sliced", {})}
+    is_running = server.host.run("systemctl is-active slipway-backup.service").stdout.startswith("activ")
+    if is_running and not wanted <= known:
+        pytest.skip(f"the first full backup in {', '.join(sorted(wanted - known))} is being made")
     assert state["full"]["failures"] == []
-    assert {*state["sliced"]} == {*server.settings.backup_repositories}
+    since = time.time() - state["full"]["time"]
+    if not wanted <= {*state.get("sliced", {})} and since < FIRST_SLICES_SECONDS:
+        pytest.skip(f"the first full backup ended {since:.0f} s ago, and the first slices come within a minute or two")
+    # It keeps former ones, too.
+    assert {*state["sliced"]} >= wanted
 
 
 def test_its_secrets_are_readable_only_by_root_and_in_no_command_line(server):

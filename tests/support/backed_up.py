@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.backups import host, mongo, replacing, restoring, steps
+from slipway.backups import host, mongo, replacing, restoring, slicing, steps
+from slipway.backups.chain import Chosen, Full
 from slipway.backups.host import Facts
 from slipway.backups.oplog import TIMESTAMP, entry, timestamp
 from slipway.backups.restic import Repository
@@ -46,6 +47,9 @@ class Server:
     def applied(self):
         return self.ends
 
+    def following(self, moment):
+        return min((at for one in self.entries if (at := entry(one).moment) >= moment), default=(2**32 - 1, 0))
+
     def oplog(self, begin, end):
         return (one for one in self.entries if begin <= entry(one).moment <= end)
 
@@ -79,7 +83,7 @@ class Kept(Repository):
     def snapshots(self):
         return self.listed
 
-    def run(self, *words):
+    def run(self, *words, timeout=None):
         self.ran.append(words)
         return ""
 
@@ -91,6 +95,8 @@ class Kept(Repository):
         outer = self
 
         class Stream:
+            failure = ""
+
             def __enter__(self):
                 return self
 
@@ -144,6 +150,56 @@ def live(monkeypatch, server: Server) -> Server:
 def kept_in(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """The host's only repository; a dump to it always succeeds."""
     kept = Kept()
-    monkeypatch.setattr(steps, "repositories", lambda facts: [kept])
+    for module in (slicing, steps):
+        monkeypatch.setattr(module, "repositories", lambda facts: [kept])
     monkeypatch.setattr(steps, "_dump", lambda facts, targets, tags, failures: (targets, 5))
     return kept
+
+
+def restored_in(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> restoring.Found:
+    """What is found in the repository; restoring makes a folder that says "new", and data that `shows` has."""
+
+    class Scratch:
+        shows = DATA
+        uri = "mongodb://scratch"
+
+        def __init__(self, facts, folder, place):
+            self.folder = Path(folder)
+
+        def start(self):
+            self.folder.mkdir()
+            (self.folder / "what").write_text("new")
+
+        def load(self, source):
+            pass
+
+        def replay(self, file):
+            pass
+
+        def fingerprint(self):
+            return self.shows
+
+        def hashed(self, database, name):
+            return self.shows[f"{database}.{name}"]
+
+        def collections(self):
+            return [tuple(name.split(".")) for name in self.shows]
+
+        def ask(self, command):
+            return {"databases": []}
+
+        def take_users(self, server):
+            pass
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(mongo, "Scratch", Scratch)
+    monkeypatch.setattr(restoring, "take_slices", lambda facts, waits, only="": None)
+    monkeypatch.setattr(replacing, "take", lambda facts, seconds: None)
+    monkeypatch.setattr(restoring, "Repository", lambda facts, name: kept)
+    full = Full("A", (90, 1), (100, 1), (101, 1), "7.0.5", "d", "f", "m")
+    found = restoring.Found(kept, Chosen(full, [], (200, 1)), {"bytes": 10, "collections": DATA, "paths": []})
+    monkeypatch.setattr(restoring, "find", lambda *_: found)
+    found.scratch = Scratch
+    return found

@@ -38,6 +38,17 @@ def test_a_stopped_unit_is_reported_unless_the_site_is_in_maintenance(host):
     assert found(checks.units, host) == {}
 
 
+def test_backups_that_are_late_say_why_and_other_tests_of_health_say_nothing(host):
+    host.commands["systemctl is-active"] = (0, "active\n")
+    host.commands["sh -c"] = (1, "the last slice in repository far\nis 8 minutes old\n")
+    health = {"slipway-slice.timer": "fresh slice", "nginx.service": "curl"}
+    assert found(checks.health, host, health=health) == {
+        "health slipway-slice.timer": "slipway-slice.timer is running but unhealthy: the last slice in repository far"
+        " is 8 minutes old",
+        "health nginx.service": "nginx.service is running but unhealthy",
+    }
+
+
 def test_a_crash_looping_unit_is_reported(host):
     memory: dict[str, Any] = {}
     seen = []

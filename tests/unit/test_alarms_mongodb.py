@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from slipway.alarms import checks
+from slipway.alarms.host import states
 from support.made_up import MadeUp, found
 
 
@@ -67,7 +68,21 @@ def seen(host, given, monkeypatch, *states: str, minutes: int = 5) -> list[dict[
     return told
 
 
-@pytest.mark.parametrize("state", ["(not reachable/healthy)", "RECOVERING", "ROLLBACK"])
+def member(name: str, state: str, seconds: int) -> dict[str, Any]:
+    return {"name": name, "stateStr": state, "optimeDate": seconds * 1000}
+
+
+def test_a_secondary_that_is_behind_is_told_from_one_that_is_to_be():
+    arbiter = {"name": "arbiter", "stateStr": "ARBITER"}
+    members = [member("a", "PRIMARY", 5000), member("b", "SECONDARY", 4940), member("c", "SECONDARY", 4939), arbiter]
+    late = "SECONDARY, more than 60 s behind,"
+    well = {"a": "PRIMARY", "b": "SECONDARY", "arbiter": "ARBITER"}
+    assert states(members, {}) == {**well, "c": late}
+    assert states(members, {"c": 3600}) == {**well, "c": "SECONDARY"}
+    assert states([member("c", "RECOVERING", 1), *members[:1]], {})["c"] == "RECOVERING"
+
+
+@pytest.mark.parametrize("state", ["(not reachable/healthy)", "RECOVERING", "SECONDARY, more than 60 s behind,"])
 def test_a_member_that_stays_away_rings_and_is_over_when_it_is_back(host, mongodb, monkeypatch, state):
     *before, rings, over = seen(host, mongodb[0], monkeypatch, state, state, state, "SECONDARY")
     assert before == [{}, {}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import smtplib
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +228,18 @@ def test_a_mail_servers_password_is_sent_as_the_connection_is_set(tmp_path, monk
     here = facts(credentials=str(tmp_path), smtp_security=security, smtp_user="shop")
     messages.mail(here, {"time": 0, "subject": "x", "lines": ["x"]})
     assert done == steps
+
+
+def test_a_webhook_that_hangs_is_given_up_and_its_message_waits(host, tmp_path, monkeypatch):
+    assert messages.SECONDS == 10
+    monkeypatch.setattr(messages, "SECONDS", 0.3)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    here = facts(mail_to=[], webhooks={"team": "slack"}, credentials=str(tmp_path))
+    messages.queue(here, "down", ["nginx"], host.time)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (tmp_path / "ALARM_URL_TEAM").write_text(f"http://127.0.0.1:{silent.getsockname()[1]}/secret-token")
+        begun = time.monotonic()
+        (failure,) = messages.send(here, host)
+    assert time.monotonic() - begun < 5
+    assert failure == "team: not sent, will be retried: timed out"
+    assert len(messages.waiting()) == 1

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from slipway.backups import copying, mongo, program
 from slipway.backups import host as backup_host
 from slipway.backups.host import Facts, Failed
-from slipway.cli import backup_program
+from slipway.cli import backup, backup_program
 from slipway.cli.backup import kit_of
 from slipway.cli.backup_program import makers
 from slipway.cli.restore import restore, source_for
@@ -25,6 +25,7 @@ from slipway.engine.connector import HostFailed
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
 from slipway.secrets import env_file
+from slipway.settings.backup import content_of
 from slipway.settings.check import SettingsError, check
 from slipway.settings.peers import Peer
 from slipway.ui.console import Console
@@ -83,6 +84,18 @@ def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, t
     code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
     assert (code, file.read_text()) == (1, "mine")
     assert "File exists; name a new file" in errors
+
+
+def test_a_list_names_the_backups_and_the_repository_that_does_not_answer(run, monkeypatch):
+    near = {"backups": [{"id": "A", "since": "today", "mongodb": "8.0"}], "newest": "now", "slices": 1, "gaps": []}
+    far = {"backups": [], "newest": "", "slices": 0, "gaps": [], "error": "repository far:\nno answer"}
+    monkeypatch.setattr(backup, "ask_host", lambda *_, **__: {"one": json.dumps({"near": near, "far": far})})
+    code, output, errors = run(Outcome([], [], 0, 0.0), "backup", "list")
+    assert (code, "[one] repository far: no answer" in errors) == (1, True)
+    assert "one, near: every second up to now" in output
+    assert "far: every second" not in output
+    code, output, _ = run(Outcome([], [], 0, 0.0), "backup", "list", "--json")
+    assert (code, json.loads(output)) == (1, {"one": {"near": near, "far": far}})
 
 
 def test_nothing_is_restored_without_a_yes(run, monkeypatch):
@@ -176,7 +189,7 @@ def test_another_host_gets_the_repositories_that_it_can_reach_and_their_secrets(
     session = hosts_of(shop={"near": "/srv/backup", "far": "sftp:a@far.example:shop"}, staging={"near": "/srv/backup"})
     assert json.loads(source_for(session, "staging", (), "")) == {
         "repositories": {"far": "sftp:a@far.example:shop"},
-        "secrets": {"BACKUP_PASSWORD": "p", "BACKUP_SSH_KEY": "k", "AWS_SECRET_ACCESS_KEY": "s"},
+        "secrets": {"BACKUP_PASSWORD": "p", "BACKUP_SSH_KEY": "k\n", "AWS_SECRET_ACCESS_KEY": "s"},
         "variables": ["AWS_SECRET_ACCESS_KEY"],
         "known_hosts": "far.example ssh-ed25519 AAAA\n",
     }
@@ -267,6 +280,20 @@ def scratch(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     none = Facts(**{name: None for name in Facts._fields})
     return none._replace(data=str(tmp_path / "mongodb"), anonymise=""), asked
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "content"),
+    [("BACKUP_SSH_KEY", "k", "k\n"), ("BACKUP_SSH_KEY", "k\n", "k\n"), ("BACKUP_PASSWORD", "p", "p")],
+)
+def test_a_key_ends_with_a_newline_as_openssh_needs_it(name, value, content):
+    assert content_of(name, value) == content
+
+
+def test_what_slipway_starts_leaves_mongodb_its_memory_and_an_upgrade_has_no_limit():
+    limits = "-p MemoryHigh=50% -p MemoryMax=60% -p OOMScoreAdjust=500 --description"
+    assert limits in backup_program.backup_script(["drill"])
+    assert "Memory" not in backup_program.start_script("true", backup_program.Job("a", "/run/a", "busy"))
 
 
 def test_a_copy_is_anonymised_and_has_no_users(scratch, tmp_path):

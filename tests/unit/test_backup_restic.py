@@ -16,9 +16,10 @@ from slipway.backups.restic import Repository, explained, pump, ssh_words
 RESTIC = """#!/bin/sh
 # A snapshot is there when the input has come to its end, as with restic itself.
 case "$*" in
+  *silent.archive*) exec sleep 60;;
   *gone.archive*) echo 'the connection is lost' >&2; exit 1;;
   *forget*) [ -e {0}/free ] || {{ touch {0}/free; echo 'repository is already locked' >&2; exit 1; }};;
-  *"cat config"*) cat {0}/said >&2; exit 1;;
+  *"cat config"*) [ ! -e {0}/silent ] || exec sleep 60; cat {0}/said >&2; exit 1;;
   *"-- /srv/files"*) cat {0}/said >&2; exit 3;;
   *--stdin*) cat > {0}/partial; [ ! -e {0}/full ] || {{ echo 'no space left on device' >&2; exit 1; }}
     mv {0}/partial {0}/snapshot; echo "$*" > {0}/words; env > {0}/environment;;
@@ -83,9 +84,33 @@ def test_a_repository_that_fails_keeps_no_other_one_from_its_stream(repository, 
         full.end()
 
 
+def test_a_repository_that_takes_nothing_is_given_up_and_the_others_get_all(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(restic, "STALL_SECONDS", 0.3)
+    silent, other = (repository.storing(name, {"full": ""}) for name in ("silent.archive", "mongodb.archive"))
+    pump(io.BytesIO(b"x" * 3_000_000), [silent, other])
+    other.end()
+    assert (tmp_path / "snapshot").stat().st_size == 3_000_000
+    with pytest.raises(Failed, match=r"repository far: it took nothing for 0\.3 s"):
+        silent.end()
+    monkeypatch.setattr(restic, "END_SECONDS", 0.3)
+    small = repository.storing("silent.archive", {"full": ""})
+    small.write(b"x")
+    with pytest.raises(Failed, match=r"repository far: it had no answer for 0\.3 s"):
+        small.end()
+    assert small.process.returncode
+
+
+def test_a_repository_that_is_silent_is_waited_for_a_while(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(restic, "ANSWER_SECONDS", 0.3)
+    (tmp_path / "silent").touch()
+    for ask in (repository.snapshots, lambda: repository.prepare(is_new=True)):
+        with pytest.raises(Failed, match=r"repository far: restic had no answer for 0\.3 s"):
+            ask()
+
+
 def test_an_error_says_what_to_do(repository):
     with pytest.raises(Failed, match="BACKUP_PASSWORD is not the one that the repository was created with"):
-        repository.snapshots()
+        repository.run("stats")
 
 
 def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_path):
@@ -96,6 +121,8 @@ def test_sftp_uses_its_own_key_and_the_host_keys_that_are_set(repository, tmp_pa
     (_, option) = Repository(facts, "far").options
     assert option.startswith(f"sftp.command=ssh -i {tmp_path}/BACKUP_SSH_KEY -o IdentitiesOnly=yes")
     assert "-o UserKnownHostsFile=/etc/known -o StrictHostKeyChecking=yes " in option
+    # ssh itself waits for a host that has vanished without an end.
+    assert "-o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 " in option
     assert option.endswith(" backup@backup.example -s sftp")
 
 

@@ -3,7 +3,6 @@ repository of the test's own, without a MongoDB."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import suppress
@@ -11,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from slipway.backups import host, mongo, replacing, restoring, steps
-from slipway.backups.chain import Chosen, Full
+from slipway.backups import host, mongo, replacing, restoring, slicing, steps
 from slipway.backups.host import Facts, Failed, read_state
-from support.backed_up import DATA, Kept, Server, backed_up_host, kept_in, live
+from support.backed_up import DATA, Kept, Server, backed_up_host, kept_in, live, restored_in
 
 KILLED = 9
 
@@ -31,52 +29,7 @@ def kept(monkeypatch) -> Kept:
 
 @pytest.fixture
 def restored(facts, kept, monkeypatch):
-    """What is found in the repository; restoring makes a folder that says "new", and data that `shows` has."""
-
-    class Scratch:
-        shows = DATA
-        uri = "mongodb://scratch"
-
-        def __init__(self, facts, folder, place):
-            self.folder = Path(folder)
-
-        def start(self):
-            self.folder.mkdir()
-            (self.folder / "what").write_text("new")
-
-        def load(self, source):
-            pass
-
-        def replay(self, file):
-            pass
-
-        def fingerprint(self):
-            return self.shows
-
-        def hashed(self, database, name):
-            return self.shows[f"{database}.{name}"]
-
-        def collections(self):
-            return [tuple(name.split(".")) for name in self.shows]
-
-        def ask(self, command):
-            return {"databases": []}
-
-        def take_users(self, server):
-            pass
-
-        def stop(self):
-            pass
-
-    monkeypatch.setattr(mongo, "Scratch", Scratch)
-    monkeypatch.setattr(restoring, "take_slices", lambda facts, waits, only="": None)
-    monkeypatch.setattr(replacing, "take_slices", lambda facts, waits, only="": None)
-    monkeypatch.setattr(restoring, "Repository", lambda facts, name: kept)
-    full = Full("A", (90, 1), (100, 1), (101, 1), "7.0.5", "d", "f", "m")
-    found = restoring.Found(kept, Chosen(full, [], (200, 1)), {"bytes": 10, "collections": DATA, "paths": []})
-    monkeypatch.setattr(restoring, "find", lambda *_: found)
-    found.scratch = Scratch
-    return found
+    return restored_in(kept, monkeypatch)
 
 
 def what(facts: Facts, suffix: str = "") -> str:
@@ -94,13 +47,27 @@ def test_what_is_restored_takes_the_place_while_the_site_is_closed_and_the_data_
     assert (what(facts), what(facts, ".before-restore"), what(facts, ".restore")) == ("new", "old", "nothing")
     said = (tmp_path / "said").read_text().splitlines()
     # Workers and jobs would change what is compared.
-    assert said[:4] == [
+    assert said[:5] == [
+        # It may wait for a repository that does not answer.
+        "open: stop slipway-slice.service",
         "closed: stop shop-job.timer shop.service shop-job.service",
         *("closed: stop mongod.service", "closed: start mongod.service", "closed: start mongod.service"),
     ]
-    assert said[4] == "closed: start shop-job.timer shop.service"
+    assert said[5] == "closed: start shop-job.timer shop.service"
     assert not (tmp_path / "maintenance").exists()
     assert read_state()["awaits"]
+
+
+def test_a_repository_that_does_not_answer_keeps_no_site_closed(facts, restored, monkeypatch, capsys):
+    def takes_long(facts, seconds):
+        assert seconds <= 60
+        raise Failed("repository far: it was not done after 60 s")
+
+    live(monkeypatch, Server())
+    monkeypatch.setattr(replacing, "take", takes_long)
+    restoring.restore(facts, restored, "", False, False)
+    said = "Without the last slice of the present data: repository far: it was not done after 60 s"
+    assert (what(facts), said in capsys.readouterr().out) == ("new", True)
 
 
 def test_a_site_that_was_closed_before_a_restore_is_closed_after_it(facts, restored, monkeypatch, tmp_path):
@@ -165,7 +132,7 @@ def test_what_a_restore_drops_is_in_a_backup_up_to_its_last_write(facts, restore
     with pytest.raises(Failed, match="the present data are in no backup up to now"), exchanging:
         pytest.fail("the collections would be exchanged")
     assert not (tmp_path / "maintenance").exists()
-    monkeypatch.setattr(replacing, "take_slices", lambda facts, waits: host.change_state(reached={"near": "200:1"}))
+    monkeypatch.setattr(replacing, "take", lambda facts, seconds: host.change_state(reached={"near": "200:1"}))
     with replacing.in_place(facts, restored, False, False, drops=True):
         pass
     assert {"time", "until"} == {*read_state()["restored"]}
@@ -182,23 +149,16 @@ def test_one_collection_whose_copy_differs_is_thrown_away_and_the_present_one_st
     assert move["dropTarget"], "at once"
 
 
-def test_a_drill_fails_where_the_data_of_its_moment_are_not_what_is_restored(facts, restored, monkeypatch, tmp_path):
-    live(monkeypatch, Server(data=DATA, ends=(200, 1)))
-    restoring.drill(facts)
-    assert json.loads((tmp_path / "state/drill.json").read_text())["result"] == "passed"
-    live(monkeypatch, Server(data={"shop.orders": [3, "of three orders"]}, ends=(200, 1)))
-    with pytest.raises(Failed, match="the drill failed: the restored data differ from the backup's record"):
-        restoring.drill(facts)
-    report = json.loads((tmp_path / "state/drill.json").read_text())
-    assert (report["result"], len(report["signature"])) == ("failed", 64)
-    assert not Path(f"{facts.data}.drill").exists()
-
-
-def test_a_drill_may_be_the_first_step_on_a_host(facts, restored, monkeypatch, tmp_path):
-    (tmp_path / "state").rmdir()
-    live(monkeypatch, Server(data=DATA, ends=(200, 1)))
-    restoring.drill(facts)
-    assert json.loads((tmp_path / "state/drill.json").read_text())["result"] == "passed"
+def test_a_backup_of_another_series_is_refused_before_anything_changes(facts, restored, monkeypatch):
+    live(monkeypatch, Server())
+    full = restored.chosen.full._replace(version="8.0.4")
+    restored.chosen = restored.chosen._replace(full=full)
+    with pytest.raises(Failed, match=r"backup A is of MongoDB 8\.0\.4, this host has 7\.0\.5: restore it"):
+        restoring.restore(facts, restored, "", False, False)
+    assert (what(facts), what(facts, ".restore")) == ("old", "nothing")
+    restored.chosen = restored.chosen._replace(full=full._replace(version="7.0.1"))
+    restoring.restore(facts, restored, "", False, False)
+    assert what(facts) == "new"
 
 
 # --- A restore that is killed ----------------------------------------------------------------------------------------
@@ -248,14 +208,14 @@ def test_a_restore_that_is_killed_before_its_data_are_accepted_is_undone_and_the
     assert (what(facts), (tmp_path / "maintenance").exists()) == ("new", True)
     (tmp_path / "said").write_text("")
     monkeypatch.setattr(steps, "repositories", lambda facts: [])
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
     assert (tmp_path / "said").read_text() == "closed: start --no-block slipway-reopen.service\n"
     restoring.reopen(facts)
     assert (what(facts), (tmp_path / "maintenance").exists()) == ("old", False)
     said = (tmp_path / "said").read_text().splitlines()
     assert said[1:3] == ["closed: stop mongod.service", "closed: start mongod.service"]
     assert said[-1] == "closed: start shop-job.timer shop.service"
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
     assert (tmp_path / "said").read_text().splitlines() == said
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from slipway.backups import chain, host, program, steps
+from slipway.backups import chain, host, program, slicing, steps
 from slipway.backups.chain import Catalog, Full
 from slipway.backups.host import Busy, Facts, Failed, read_state
+from slipway.tasks.backup import WITHOUT_FULL
 from support.backed_up import Kept, Server, backed_up_host, kept_in, live, written
 
 
@@ -40,10 +43,58 @@ def test_a_slice_begins_where_the_one_before_ended(facts, kept, monkeypatch):
     host.change_state(full={"id": "A"}, reached={"near": "100:1"})
     live(monkeypatch, Server(*map(written, (100, 105, 110))))
     for _ in range(2):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
     assert kept.stored == [{"slice": "", "begin": "100:1", "end": "110:1"}]
     assert read_state()["reached"] == {"near": "110:1"}
     assert read_state()["places"] == {"near": "/srv"}
+
+
+def test_a_repository_that_was_away_gets_slices_of_ten_minutes_and_goes_on_next_time(facts, kept, monkeypatch):
+    host.change_state(full={"id": "A"}, reached={"near": "100:1"})
+    live(monkeypatch, Server(*map(written, range(100, 1600, 100))))
+    slicing.take(facts, seconds=0)  # no time for more than one
+    assert kept.stored == [{"slice": "", "begin": "100:1", "end": "700:1"}]
+    assert (read_state()["reached"], read_state()["sliced"]) == ({"near": "700:1"}, {"near": 700})
+    slicing.take(facts)
+    assert [one["end"] for one in kept.stored] == ["700:1", "1300:1", "1500:1"]
+    assert read_state()["sliced"]["near"] > 1500, "up to now"
+
+
+def test_the_oplog_is_read_no_further_for_a_repository_that_has_failed(facts, kept, monkeypatch):
+    class Stream:
+        failure = ""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, data):
+            read.append(data)
+            self.failure = "no route to host"
+
+        def end(self):
+            raise Failed(f"repository near: {self.failure}")
+
+    read: list[bytes] = []
+    host.change_state(full={"id": "A"}, reached={"near": "100:1"})
+    live(monkeypatch, Server(*map(written, range(100, 200))))
+    monkeypatch.setattr(kept, "storing", lambda name, tags: Stream())
+    with pytest.raises(Failed, match="repository near: no route to host"):
+        slicing.take_slices(facts)
+    assert len(read) == 2
+
+
+def test_a_repository_that_is_added_later_gets_slices_after_its_first_full_backup(facts, kept, monkeypatch, capsys):
+    host.change_state(full={"id": "A"}, reached={"old": "90:1"}, fulls={"old": "A"})
+    live(monkeypatch, Server(*map(written, (100, 105))))
+    monkeypatch.setattr(kept, "snapshots", lambda: pytest.fail("there is no repository yet"))
+    slicing.take_slices(facts)
+    assert (kept.stored, "no slice, as there is no full backup yet" in capsys.readouterr().out) == ([], True)
+    steps.now(facts._replace(prunes=False))
+    slicing.take_slices(facts)
+    assert {*read_state()["sliced"]} == {"near"}
 
 
 def test_what_the_oplog_has_lost_is_told_with_its_times_and_a_full_backup_begins(facts, kept, monkeypatch, tmp_path):
@@ -51,7 +102,7 @@ def test_what_the_oplog_has_lost_is_told_with_its_times_and_a_full_backup_begins
     live(monkeypatch, Server(*map(written, (200, 210))))
     lost = r"between 1970-01-01T00:01:40Z and 1970-01-01T00:03:20Z: no second between them can be restored"
     with pytest.raises(Failed, match=lost):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
     assert kept.stored == [{"slice": "", "begin": "200:1", "end": "210:1"}]
     assert read_state()["gap"] == {"begin": 100, "end": 200, "repository": "near"}
     assert (tmp_path / "said").read_text() == "open: start --no-block slipway-backup.service\n"
@@ -61,7 +112,7 @@ def test_a_slice_that_ends_too_early_is_none(facts, kept, monkeypatch):
     host.change_state(full={"id": "A"}, reached={"near": "100:1"})
     live(monkeypatch, Server(*map(written, (100, 105)), ends=(110, 1)))
     with pytest.raises(Failed, match="the oplog ends at"):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
     assert (kept.stored, kept.given_up) == ([], 1)
     assert read_state()["reached"] == {"near": "100:1"}
 
@@ -71,7 +122,7 @@ def test_a_mongodb_that_has_begun_anew_is_not_backed_up_in_place_of_its_data(fac
     server = live(monkeypatch, Server(*map(written, (100, 105))))
     steps.now(facts)
     server.set = "since today"
-    for step in (steps.take_slices, steps.now):
+    for step in (slicing.take_slices, steps.now):
         kept.stored.clear()
         with pytest.raises(Failed, match="MongoDB has begun anew since the last full backup"):
             step(facts)
@@ -79,16 +130,18 @@ def test_a_mongodb_that_has_begun_anew_is_not_backed_up_in_place_of_its_data(fac
     # Restored data begin anew, too.
     host.change_state(awaits=True)
     steps.now(facts)
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
     server.set = "since tomorrow"
     steps.now(facts, anyway=True)
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
 
 
 def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, monkeypatch):
     locks = ["of a killed prune"]
 
     class Stream:
+        failure = ""
+
         def __enter__(self):
             return self
 
@@ -102,7 +155,7 @@ def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, m
             if locks:
                 raise Busy("repository near: already locked")
 
-    def run(*words):
+    def run(*words, timeout):
         kept.ran.append(words)
         locks.clear()
 
@@ -110,14 +163,14 @@ def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, m
     live(monkeypatch, Server(*map(written, (100, 105))))
     monkeypatch.setattr(kept, "storing", lambda name, tags: Stream())
     monkeypatch.setattr(kept, "run", run)
-    steps.take_slices(facts)
+    slicing.take_slices(facts)
     assert (kept.ran, read_state()["reached"]) == ([("unlock",)], {"near": "105:1"})
     # That of one that runs stays.
     host.change_state(reached={"near": "100:1"})
     locks.append("of a prune that runs")
-    monkeypatch.setattr(kept, "run", lambda *words: "")
+    monkeypatch.setattr(kept, "run", lambda *words, timeout: "")
     with pytest.raises(Busy):
-        steps.take_slices(facts)
+        slicing.take_slices(facts)
 
 
 def test_of_a_link_the_folder_that_it_leads_to_is_stored(facts, kept, monkeypatch, tmp_path):
@@ -149,45 +202,98 @@ def test_a_server_that_may_only_add_forgets_nothing(facts, kept, monkeypatch):
     assert [words[0] for words in kept.ran] == ["unlock", "unlock", "forget", "prune"]
 
 
+NOW = 1_000_000
+WELL = {"time": NOW, "failures": []}
+
+
+def why_late(monkeypatch, step: str, facts: Facts, state, drill=()) -> str:
+    monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: float(NOW)))
+    monkeypatch.setattr(program, "read_state", lambda: state)
+    monkeypatch.setattr(program, "read_drill", lambda: dict(drill))
+    return program.why_late(step, facts)
+
+
 @pytest.mark.parametrize(
-    ("state", "is_fresh"),
+    ("state", "why"),
     [
-        ({}, True),
-        ({"full": {"time": 1_000_000 - 25 * 3600, "failures": []}}, True),
-        ({"full": {"time": 1_000_000 - 27 * 3600, "failures": []}}, False),
-        ({"full": {"time": 1_000_000, "failures": ["far: the disk is full"]}}, False),
+        ({}, ""),
+        ({"since": NOW - 25 * 3600}, ""),
+        ({"since": NOW - 27 * 3600}, "there is no full backup, since backups are on (1970-01-11T10:46:40Z)"),
+        ({"full": {"time": NOW - 25 * 3600, "failures": []}}, ""),
+        ({"full": {"time": NOW - 27 * 3600, "failures": []}}, "the last full backup is 27 hours old"),
+        # Of a clock that was ahead: it would be young for as long as that.
+        ({"full": {"time": NOW + 3600, "failures": []}}, "is yet to come: the clock was wrong"),
+        ({"full": {"time": NOW, "failures": ["far: the disk\nis full"]}}, "backup failed: far: the disk is full"),
     ],
 )
-def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(facts, monkeypatch, state, is_fresh):
-    monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
-    monkeypatch.setattr(program, "read_state", lambda: state)
-    assert program.is_fresh("now", facts) is is_fresh
+def test_a_backup_that_is_late_or_failed_somewhere_is_not_fresh(facts, monkeypatch, state, why):
+    said = why_late(monkeypatch, "now", facts, state)
+    assert why in said
+    assert bool(said) is bool(why)
+
+
+@pytest.mark.parametrize(
+    ("state", "drill", "why"),
+    [
+        ({"since": NOW - 7 * 86400}, {}, ""),
+        ({"since": NOW - 9 * 86400}, {}, "there was no drill"),
+        ({}, {"result": "passed", "time": "1970-01-11T00:00:00Z"}, ""),
+        ({}, {"result": "passed", "time": "1970-01-01T00:00:00Z"}, "the last drill is 278 hours old"),
+        ({}, {"result": "failed", "time": "1970-01-11T00:00:00Z", "why": "a\nb"}, "the last drill failed: a b"),
+    ],
+)
+def test_a_drill_that_is_late_or_failed_is_told(facts, monkeypatch, state, drill, why):
+    said = why_late(monkeypatch, "drill", facts, state, drill)
+    assert why in said
+    assert bool(said) is bool(why)
 
 
 @pytest.mark.parametrize(
     ("state", "is_fresh"),
     [
-        ({"sliced": {"near": 1_000_000 - 60}}, True),
-        ({"sliced": {"near": 1_000_000 - 600}}, False),
+        ({"sliced": {"near": NOW - 60}}, True),
+        ({"sliced": {"near": NOW - 600}}, False),
+        ({"sliced": {"near": NOW + 600}}, False),
         # One that was renamed or removed.
-        ({"sliced": {"near": 1_000_000 - 60, "old": 1}}, True),
+        ({"sliced": {"near": NOW - 60, "old": 1}}, True),
         # After a restore they wait for the next full backup, for some hours.
-        ({"sliced": {"near": 1_000_000 - 600}, "awaits": True}, True),
-        ({"sliced": {"near": 1_000_000 - 7 * 3600}, "awaits": True}, False),
-        ({"sliced": {"near": 1_000_000 - 600}, "pruning": 1_000_000 - 700}, True),
-        ({"sliced": {"near": 1_000_000 - 600}, "pruning": None}, False),
-        ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": []}}, True),
-        ({"sliced": {"near": 1_000_000 - 600}, "full": {"time": 1_000_000 - 60, "failures": ["near: full"]}}, False),
+        ({"sliced": {"near": NOW - 600}, "awaits": True}, True),
+        ({"sliced": {"near": NOW - 7 * 3600}, "awaits": True}, False),
+        ({"sliced": {"near": NOW - 600}, "pruning": NOW - 700}, True),
+        ({"sliced": {"near": NOW - 600}, "pruning": None}, False),
+        ({"sliced": {"near": NOW - 600}, "full": {"time": NOW - 60, "failures": []}}, True),
+        ({"sliced": {"near": NOW - 600}, "full": {"time": NOW - 60, "failures": ["near: full"]}}, False),
+        ({"sliced": {"near": NOW - 600}, "full": {"time": NOW + 3600, "failures": []}}, False),
     ],
 )
 def test_slices_of_the_configured_repositories_are_fresh_unless_one_is_late(facts, monkeypatch, state, is_fresh):
-    monkeypatch.setattr(program, "time", SimpleNamespace(time=lambda: 1_000_000.0))
-    monkeypatch.setattr(program, "read_state", lambda: state)
     its = facts._replace(repositories={"near": "/srv/backup"})
-    assert program.is_fresh("slice", its) is is_fresh
+    said = why_late(monkeypatch, "slice", its, state)
+    assert bool(said) is not is_fresh
+    assert not said or "in repository near is " in said
     full = {**state, "full": {"time": 1, "failures": []}}  # for the line of `slipway status`
     monkeypatch.setattr(program, "read_state", lambda: full)
     assert "old" not in program.told("backup", its)
+
+
+@pytest.mark.parametrize(
+    ("state", "begins"),
+    [
+        (None, True),
+        ({"full": {}, "fulls": {"near": "A", "far": "A"}}, False),
+        # Of an earlier version.
+        ({"full": {}, "sliced": {"near": 1, "far": 1, "old": 1}}, False),
+        ({"full": {}, "fulls": {"near": "A"}, "sliced": {"near": 1}}, True),
+        ({"restored": {}, "sliced": {"near": 1, "far": 1}}, True),
+    ],
+)
+def test_a_full_backup_begins_where_a_repository_has_none(tmp_path, state, begins):
+    file = tmp_path / "state.json"
+    if state is not None:
+        file.write_text(json.dumps(state))
+    words = [sys.executable, "-c", WITHOUT_FULL.format(state=file), "near", "far"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip() == "none" or done.returncode != 0) is begins
 
 
 def test_a_repository_is_made_where_none_has_been(facts, kept, monkeypatch):
@@ -246,6 +352,23 @@ def test_the_sizes_of_the_oldest_and_the_newest_backup_are_those_of_a_repository
     fulls.clear()
     steps.sizes(facts)
     assert capsys.readouterr().out == ""
+
+
+def test_the_backups_of_a_repository_are_listed_where_another_one_does_not_answer(facts, kept, monkeypatch, capsys):
+    class Away(Kept):
+        def snapshots(self):
+            raise Failed("repository far: restic had no answer for 60 s")
+
+    away = Away()
+    away.name = "far"
+    monkeypatch.setattr(steps, "repositories", lambda facts: [away, kept])
+    steps.listed(facts)
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["far"]["error"] == "repository far: restic had no answer for 60 s"
+    assert listed["near"] == {"backups": [], "newest": "", "slices": 0, "gaps": []}
+    monkeypatch.setattr(steps, "repositories", lambda facts: [away])
+    with pytest.raises(Failed, match="no answer"):
+        steps.listed(facts)
 
 
 def test_uploads_whose_mount_is_gone_fail_a_backup_that_is_stored_all_the_same(facts, kept, monkeypatch, tmp_path):

@@ -15,7 +15,9 @@ from slipway.cli import by_ssh, logs
 from slipway.cli.logs import log_script
 from slipway.cli.on_server import mongosh_script, run_script
 from slipway.engine.errors import RunFailed
+from slipway.engine.outcome import Outcome
 from slipway.ui.console import Console
+from support.fake_session import FakeSession
 from support.waiting import wait_until
 
 UNIT = """\
@@ -44,6 +46,23 @@ WantedBy=multi-user.target
 @pytest.fixture
 def settings(settings_with):
     return settings_with(site_name="shop", site_domain="shop.example")
+
+
+@pytest.mark.parametrize(
+    ("service", "limit", "asked"),
+    [
+        ("backend", (), ("app",)),
+        ("mongod", (), ("db",)),
+        # A unit of Slipway's own, or of the system, may be on any host.
+        ("slipway-backup", (), ()),
+        ("backend", ("--limit", "two"), ("two",)),
+    ],
+)
+def test_the_log_of_a_unit_is_asked_for_where_it_may_be(run, settings, monkeypatch, service, limit, asked):
+    monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
+    monkeypatch.setattr(logs, "follow", lambda *_: None)
+    assert run(Outcome([], [], 0, 0.0), "logs", "--service", service, *limit)[0] == 0
+    assert run.session.last.arguments[2] == asked
 
 
 def test_a_command_gets_the_lines_of_the_unit_that_make_its_environment_and_sandbox(settings, tmp_path):
