@@ -176,6 +176,9 @@ def look(member: Member) -> None:
             lines["tls"] = asked(member.connection, {"getParameter": 1, "tlsMode": 1})["tlsMode"]
         except Refused:
             pass
+    # Without access control it tells everybody; before MongoDB 5.1 it does not count them.
+    elif counted := member.connection.run({"serverStatus": 1}).get("catalogStats"):
+        lines["collections"] = str(int(counted["collections"]))
     votes = {"hosts": 1, "passives": 1, "arbiters": 1}
     named = {
         name: {"votes": vote, "arbiterOnly": kind == "arbiters"}

@@ -232,6 +232,10 @@ def test_it_looks_at_the_set_and_its_data(step):
     } <= {*found.splitlines()}
     assert f"id={b'0123456789ab'.hex()}" in found
     assert step(Set(NAMES[0]), "look", here=NAMES[1]).startswith("state=new\nset=\n")
+    # One without access control accepts no key, and tells what it has.
+    its = Set(NAMES[0])
+    its.rejects, its.collections = {NAMES[0]}, {NAMES[0]: 5}
+    assert "collections=5\n" in step(its, "look")
 
 
 def test_it_reads_its_certificate_anew(step):
