@@ -330,11 +330,17 @@ def test_servers_that_differ_go_back_together_and_one_that_lacks_a_release_copie
     balanced: Balanced, visits: Visits
 ) -> None:
     (before,) = {*balanced.releases()}
-    balanced.must("release", "lab", "--yes", "--limit", balanced.balancer.name, "--limit", FIRST, "--partial", *BUILT)
+    partial = ("release", "lab", "--yes", "--limit", balanced.balancer.name, "--limit", FIRST, "--partial", *BUILT)
+    done = balanced.slipway(*partial)
+    assert done.returncode == 1
+    assert f"found {SECOND} in rotation, need it drained" in done.stderr
+    balanced.must("drain", "lab", SECOND)
+    balanced.must(*partial)
     newer, other = balanced.releases()
     assert (newer != before, other) == (True, before)
     balanced.must("rollback", "lab", "--yes")
     assert balanced.releases() == [before, before]
+    balanced.must("undrain", "lab", SECOND)
     balanced.must("rollback", "lab", newer, "--yes")
     assert balanced.releases() == [newer, newer]
     assert all(map(is_settled, balanced.servers))
