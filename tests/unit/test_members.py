@@ -109,7 +109,8 @@ def test_several_hosts_without_an_authority_are_told_what_makes_one_and_what_doe
     peers = db(1, here=True), db(2), db(3)
     (problem,) = set_problems(of(*peers))
     assert problem.startswith("found several servers and no SERVERS_CA_KEY")
-    assert "type `slipway secrets ca`; or set mongodb_tls" in problem
+    assert "type `slipway secrets ca --print >> " in problem
+    assert problem.endswith("""or set mongodb_tls = "off" where nobody else reads the servers' network""")
     assert set_problems(of(*peers, mongodb_tls="off")) == []
     # The load balancer's problem, told once.
     assert set_problems(of(*peers, peer("l9", "lb"))) == []
