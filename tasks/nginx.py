@@ -143,6 +143,8 @@ def nginx(settings: Settings) -> None:
     there = host.get_fact(NginxInForce)
     rotation = balancing.rotation(settings)
     balancing.tell(settings, rotation)
+    if settings.is_balancer:
+        balancing.forget_removed(settings)
     files = configuration(settings, taken_defaults(there, settings) if there else (), has_brotli(), rotation.out)
     config = config_tree(
         name="Configure Nginx",
