@@ -23,6 +23,8 @@ DEAD = "systemctl kill --signal KILL nginx; systemctl stop nginx codementee-back
 # Nginx last: a request waits for a backend that is starting, on a busy machine longer than these visitors do.
 HANG, GO_ON = (f"systemctl kill --signal {signal} codementee-backend.service" for signal in ("STOP", "CONT"))
 HEALTH = "curl -sf --unix-socket /run/codementee-backend.sock http://localhost/api/health"
+# As docs/scale.md has it for a server that is removed.
+STOP = 'systemctl disable --now $(systemctl list-unit-files --plain "codementee-*" | grep -o "^codementee-[^ ]*")'
 ALIVE = f"systemctl start codementee-backend.service; until {HEALTH}; do sleep 0.5; done; systemctl start nginx"
 
 
@@ -278,6 +280,7 @@ def test_a_server_that_is_added_gets_the_live_release_and_one_that_goes_is_misse
         assert balanced.answered(third) > 0
         assert "nothing to change" in balanced.must("plan", "lab", *BUILT)
         balanced.must("drain", "lab", third.name)
+        assert third.ssh(f"{STOP}; systemctl list-units --plain --no-legend --state=active 'codementee-*'") == ""
         balanced.take(before)
         balanced.must("apply", "lab", "--yes", *BUILT)
         assert third.name not in balanced.balancer.ssh("cat /etc/nginx/slipway-drained")
