@@ -1,7 +1,8 @@
 """The throwaway hosts that are up, as a pyinfra inventory: `pyinfra lab/inventory.py deploy.py`.
 
 `SLIPWAY_LAB_HOSTS=a,b` narrows it to some of them. Each has all roles and a domain of its own, unless
-`SLIPWAY_LAB_ROLES="lb=lb web=a1,a2 app=a1,a2 db=a1"` gives them roles: then their domain is that of the first.
+`SLIPWAY_LAB_ROLES="lb=lb web=a1,a2 app=a1,a2 db=a1"` gives them roles: then their domain is that of the first, and
+their secrets are the same.
 """
 
 import os
@@ -20,8 +21,9 @@ _all = {host.name: (host.name, _record.pyinfra_data(host)) for host in _up}
 _roles = _record.roles(os.environ.get("SLIPWAY_LAB_ROLES", ""), [*_all])
 if _roles:
     _first = next(iter(_roles.values()))[0]
+    _shared = {"site_domain": _all[_first][1]["site_domain"], "secrets_file": _record.shared_secrets()}
     for _, _data in _all.values():
-        _data["site_domain"] = _all[_first][1]["site_domain"]
+        _data.update(_shared)
 
 lb = [_all[name] for name in _roles.get("lb", [])]
 web = [_all[name] for name in _roles.get("web", [] if _roles else _all)]

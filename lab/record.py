@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import runpy
+import secrets
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from slipway import project
 from slipway.lab import network
-from slipway.lab.instance import Instance
-from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
+from slipway.lab.instance import Instance, write
+from slipway.secrets import env_file
+from slipway.secrets.store import AUTHORITY, MONGODB_ADMIN, MONGODB_BACKEND, OWN
 from slipway.settings.inventory import ROLES
 from slipway.systems import SYSTEMS, lent_by
 
@@ -116,6 +119,20 @@ def pyinfra_data(host: Host) -> dict[str, Any]:
         **mirrored,
         **_mongodb_suite(host.system),
     }
+
+
+def shared_secrets() -> str:
+    """The file with the secrets that several hosts of the lab share, made once."""
+    from slipway.secrets.authority import create  # few need it, and it takes long to import
+
+    path = Instance().state / "secrets.env"
+    there = env_file.parse(path.read_text()) if path.exists() else {}
+    found = {name: there.get(name) or secrets.token_hex(32) for name in (*_backend_secrets(), *OWN)}
+    authority = {name: there.get(name, "") for name in AUTHORITY}
+    found |= authority if all(authority.values()) else create(datetime.now(UTC))
+    if found != there:
+        write(path, "".join(env_file.line(name, value) for name, value in found.items()))
+    return str(path)
 
 
 def _mongodb_suite(system: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from slipway.settings import environment
 from slipway.settings.balancing import AUTHORITY_FILE
 from slipway.settings.model import Settings
 from slipway.settings.services import Service
-from slipway.tasks import python_environment, shared
+from slipway.tasks import python_environment, release_copy, shared
 from slipway.tasks.adoption import imported
 from slipway.tasks.adoption_facts import earlier
 from slipway.tasks.backend_by_hand import keep_serving
@@ -81,14 +81,15 @@ def problems(settings: Settings) -> list[str]:
         f" backend_secrets: {how_to_give(MONGO_URL, site.secrets_file)})"
         for site in settings.all_sites
         if is_elsewhere and MONGO_URL not in site.backend_secrets
-    ] + [problem for site in settings.all_sites for problem in _dependency_problems(site)]
+    ] + [problem for site in settings.all_sites for problem in problems_of_first_release(site)]
 
 
-def _dependency_problems(settings: Settings) -> list[str]:
+def problems_of_first_release(settings: Settings) -> list[str]:
     """What prevents a site's first release; none if it has one, or if the existing code becomes it."""
     if "backend" in imported(settings) or shipped(settings):
         return []
-    return [f"dependencies of {settings.site_name}: {line}" for line in python_environment.problems(settings)]
+    found = [f"dependencies of {settings.site_name}: {line}" for line in python_environment.problems(settings)]
+    return [*found, *release_copy.problems(settings)]
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:

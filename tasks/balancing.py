@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from slipway.engine import across
 from slipway.engine.notes import note
 from slipway.facts.base import Output
 from slipway.facts.machine import Machine
+from slipway.ops.commands import ensure
 from slipway.ops.templates import render
 from slipway.settings.balancing import AUTHORITY_FILE, SERVER_NAME
 from slipway.settings.model import Settings
@@ -90,6 +92,18 @@ def tell(settings: Settings, its: Rotation) -> None:
     for site in settings.all_sites:
         if host.get_fact(Output, command=f"ls {site.site_root}/maintenance").strip():
             note(f"{site.site_domain} is in maintenance: visitors get 503 until `slipway maintenance off`")
+
+
+def forget_removed(settings: Settings) -> None:
+    """Forget the servers that are drained and no more in the inventory: another one may get such a name."""
+    known = " ".join(f"-e {shlex.quote(peer.name)}" for peer in settings.peers_with("web"))
+    ensure(
+        name="Forget the drained servers that were removed",
+        check=f"! grep -vxF {known} {DRAINED} 2> /dev/null | grep -q .",
+        command=f"{{ grep -xF {known} {DRAINED} || :; }} > {DRAINED}.new; sync {DRAINED}.new;"
+        f" mv -fT {DRAINED}.new {DRAINED}",
+        note=f"{DRAINED}: without the servers that are not in the inventory",
+    )
 
 
 def at_last(settings: Settings, its: Rotation) -> dict[str, str]:

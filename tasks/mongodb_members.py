@@ -29,8 +29,9 @@ from slipway.facts.units import Unit
 from slipway.ops.commands import Commands, ensure
 from slipway.ops.files import put, put_template, write_script
 from slipway.ops.units import Ready, is_stale, know, restart, restarts, service
-from slipway.settings.members import Member, is_several, members_of, names
+from slipway.settings.members import Member, is_on_several_hosts, is_several, members_of, names
 from slipway.settings.model import Settings
+from slipway.tasks.adoption_facts import earlier_mongodb
 
 KEYFILE = "/etc/mongod.keyfile"
 # "ADDRESS NAME" of each member, for the start of mongod.
@@ -225,7 +226,26 @@ def problems(settings: Settings) -> list[str]:
         f" {', '.join(addresses)}"
         for address, name in named.items()
         if not address.startswith("127.") and address not in ("0.0.0.0", *addresses)  # noqa: S104
-    ] + [*place(settings).problems]
+    ] + [*place(settings).problems, *_problems_of_adoption(settings)]
+
+
+def _problems_of_adoption(settings: Settings) -> list[str]:
+    """What an existing MongoDB without access control can't become at once: it gets its key, its addresses and TLS when
+    the sites have moved, after the others would need them."""
+    if not is_on_several_hosts(settings) or earlier_mongodb(settings).get("state") != "open":
+        return []
+    if is_several(settings):
+        count = len(members_of(settings))
+        return [
+            f"MongoDB: found one without access control, and {count} db hosts, need it adopted by itself before:"
+            f' db = ["{host.name}"], `slipway apply`, and then the others in db'
+        ]
+    if settings.mongodb_tls != "on":
+        return []
+    return [
+        'mongodb_tls: found "on", and a MongoDB without access control and TLS with backends on other hosts, need'
+        ' "allow" until `slipway apply` has adopted it, and then "on"'
+    ]
 
 
 # --- Key and names ----------------------------------------------------------------------------------------------------

@@ -149,6 +149,8 @@ def nginx(settings: Settings) -> None:
     there = host.get_fact(NginxInForce)
     rotation = balancing.rotation(settings)
     balancing.tell(settings, rotation)
+    if settings.is_balancer:
+        balancing.forget_removed(settings)
     taken = taken_defaults(there, settings) if there else ()
     plain = plain_http.plain_sites(settings)
     plain_http.tell(settings, plain)

@@ -21,7 +21,7 @@ from slipway.ops.packages import source_problems
 from slipway.settings.doc import literal
 from slipway.settings.model import Settings
 from slipway.systems import SYSTEMS, system_of
-from slipway.tasks import installable
+from slipway.tasks import clocks, installable
 from slipway.tasks.adoption import found_by_hand
 from slipway.tasks.adoption_checks import (
     adoption_notes,
@@ -88,6 +88,7 @@ def blockers(settings: Settings, components: Sequence[Component]) -> list[str]:
         *memory_problems(machine),
         *disk_problems(machine, fresh, new_swap_mb(settings), copied_mb(settings)),
         *clock_problems(machine, time.time()),
+        *clocks.problems(settings),
     ]
     if fresh:
         # Only on a new host: a provisioned one needs no repository for a plan.

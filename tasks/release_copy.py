@@ -35,6 +35,21 @@ def of_others(settings: Settings) -> tuple[str, str]:
     return next(there, ("", ""))
 
 
+def problems(settings: Settings) -> list[str]:
+    """What keeps this server from getting the live release of another one: an adopted site's has no list of the
+    packages that it needs, and paths of that server alone."""
+    source, release_id = of_others(settings)
+    file = f"{settings.site_root}/releases/{release_id}/backend/{python_environment.REQUIREMENTS}"
+    question = (Output, {"command": f"ls {file}"})
+    if not source or across.facts(host, [source], lambda _: question).get(source, file):
+        return []
+    return [
+        f"release of {settings.site_name}: found {release_id} live on {source}, a copy of the site as it was adopted,"
+        " need one that other servers can have, too: leave this server out of the inventory, `slipway release`, and add"
+        " it then"
+    ]
+
+
 def server_with(settings: Settings, release_id: str) -> str:
     """The name of another server that has a release, "" if there is none."""
     if not rolling.is_rolling(settings) or not release_id:

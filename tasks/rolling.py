@@ -19,7 +19,11 @@ from slipway.engine.components import in_order
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
 from slipway.settings.model import Settings
+from slipway.tasks.balancing import SERVER_LINE, UPSTREAM
 from slipway.tasks.release_steps import command
+
+# Those of servers with releases.
+ROLES = ("web", "app")
 
 
 def is_rolling(settings: Settings) -> bool:
@@ -39,14 +43,50 @@ def is_first(settings: Settings) -> bool:
 def check_all_here(settings: Settings) -> None:
     """Raises PyinfraError if the run is without some of the servers: a page of one release would load files of its own
     from another one."""
-    if not is_rolling(settings) or settings.arguments.release_partial:
+    wanted = _all_servers(settings)
+    there = {one.name for role in ROLES for one in _servers(settings, role)} if wanted else set()
+    if not (absent := [name for name in wanted if name not in there]):
         return
-    there = {one.name for one in _servers(settings)}
-    if absent := [peer.name for peer in settings.peers_with("web") if peer.name not in there]:
+    if settings.arguments.release_partial:
+        _check_drained(settings, absent)
+        return
+    run = " ".join(f"--limit {name}" for name in (*_balancers(settings), *sorted(there)))
+    raise PyinfraError(
+        f"found a run without {', '.join(absent)}, expected all application servers, or visitors get pages of one"
+        " release and files of another; nothing was changed. Without --limit all are asked; of one that is down:"
+        f" {f'slipway drain {absent[0]}, and ' if settings.is_behind else ''}{run} --partial (with plain pyinfra:"
+        " --data release_partial=True)"
+    )
+
+
+def _all_servers(settings: Settings) -> dict[str, None]:
+    """The servers that have the same releases as this one, in the inventory's order."""
+    if not is_rolling(settings) and not is_shared(settings):
+        return {}
+    domain = settings.site_domain
+    peers = [peer for role in ROLES for peer in settings.peers_with(role)]
+    return {peer.name: None for peer in peers if peer.given.get("site_domain", domain) == domain}
+
+
+def _balancers(settings: Settings) -> list[str]:
+    return [peer.name for peer in settings.peers_with("lb")] if settings.is_behind else []
+
+
+def _check_drained(settings: Settings, absent: Sequence[str]) -> None:
+    """Raises PyinfraError if a load balancer passes requests to a server that the release is not for."""
+    if not (balancers := _balancers(settings)):
+        return
+    said = across.facts(host, balancers, lambda _: (Output, {"command": f"cat /etc/nginx/{UPSTREAM}"}))
+    if not said:
         raise PyinfraError(
-            f"found a run without {', '.join(absent)}, expected all application servers, or visitors get pages of one"
-            " release and files of another; nothing was changed. Without --limit all are asked; of one that is down:"
-            f" slipway drain {absent[0]}, and --partial (with plain pyinfra: --data release_partial=True)"
+            f"--partial: found a run without {', '.join(balancers)}, need it, as it knows whether"
+            f" {', '.join(absent)} is drained: --limit {balancers[0]}, too; nothing was changed"
+        )
+    serving = {name for text in said.values() for down, name in SERVER_LINE.findall(text) if not down}
+    if found := [name for name in absent if name in serving]:
+        raise PyinfraError(
+            f"--partial: found {', '.join(found)} in rotation, need it drained, or it serves its release beside this"
+            f" one: slipway drain {found[0]}; nothing was changed"
         )
 
 

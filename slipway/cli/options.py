@@ -134,9 +134,7 @@ of_site = click.option(
 )
 
 
-partial = click.option(
-    "--partial", is_flag=True, help="Leave out application servers of a load balancer that are down."
-)
+partial = click.option("--partial", is_flag=True, help="Leave out application servers that are down, and drained.")
 
 
 def at_some_time(command: Callable[..., None]) -> Callable[..., None]:

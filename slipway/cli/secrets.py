@@ -259,10 +259,15 @@ def rotate(environment: str, names: tuple[str, ...]) -> None:
 
 @secrets_group.command()
 @on_environment
-def ca(environment: str) -> None:
+@click.option("--print", "prints", is_flag=True, help="Print a new one, for a plain secrets_file or CI; write nothing.")
+def ca(environment: str, prints: bool) -> None:
     """Create the certificate authority by which several servers know each other, unless there is one."""
     from slipway.secrets.authority import create  # it takes long to import
 
+    if prints:
+        for name, value in create(datetime.now(UTC)).items():
+            click.echo(env_file.line(name, value), nl=False)
+        return
     store = store_of(environment)
     text = store.read() if store.path.exists() else ""
     there = [name for name in AUTHORITY if name in (parsed(store) if text else {})]

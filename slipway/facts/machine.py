@@ -53,6 +53,22 @@ class Machine(Fact[dict[str, str]]):
         return key_values(output) | {f"disk:{name}": disk for name, disk in zip(self.DISK_FOLDERS, disks, strict=True)}
 
 
+class Clock(Fact[float]):
+    """The clock, in seconds since the epoch; 0 if it does not say. `asked` makes each question a new one."""
+
+    may_be_remembered = False
+
+    @staticmethod
+    def default() -> float:
+        return 0
+
+    def command(self, asked: float) -> str:
+        return f": {asked}; date +%s.%N"
+
+    def process(self, output: list[str]) -> float:
+        return float(output[0])
+
+
 class Listeners(Fact[dict[int, str]]):
     """Process names by the TCP port they listen on, "a, b" if several do at different addresses; "" if the name is not
     visible."""

@@ -108,6 +108,11 @@ class Member:
         self.hello = self.connection.run({"hello": 1})
         self.state = state_of(self.hello)
 
+    @property
+    def limit(self) -> dict[str, int]:
+        """Of a command that changes something."""
+        return {"maxTimeMS": max(self.seconds, CATCH_UP_SECONDS + 1) * 1000}
+
     def log_in(self) -> None:
         if not log_in(self.connection, self.keyfile):
             raise Refused(f"MongoDB rejects the key in {self.keyfile}")
@@ -146,7 +151,7 @@ class Member:
         answer: dict[str, Any] = {}
 
         def is_taken() -> bool:
-            answer.update(self.connection.run({"replSetReconfig": config, "maxTimeMS": self.seconds * 1000}))
+            answer.update(self.connection.run({"replSetReconfig": config, **self.limit}))
             return answer.get("code") not in BUSY or bool(answer["ok"])
 
         until(is_taken, self.seconds)
@@ -176,6 +181,9 @@ def look(member: Member) -> None:
             lines["tls"] = asked(member.connection, {"getParameter": 1, "tlsMode": 1})["tlsMode"]
         except Refused:
             pass
+    # Without access control it tells everybody; before MongoDB 5.1 it does not count them.
+    elif counted := member.connection.run({"serverStatus": 1}).get("catalogStats"):
+        lines["collections"] = str(int(counted["collections"]))
     votes = {"hosts": 1, "passives": 1, "arbiters": 1}
     named = {
         name: {"votes": vote, "arbiterOnly": kind == "arbiters"}
@@ -236,7 +244,7 @@ def step_down(member: Member) -> None:
     member.log_in()
     thaw(member)
     command = {"replSetStepDown": STEP_DOWN_SECONDS, "secondaryCatchUpPeriodSecs": CATCH_UP_SECONDS}
-    asked(member.connection, command)
+    asked(member.connection, command | member.limit)
     if not until(lambda: member.now() == "secondary", member.seconds):
         raise Refused(f"no other member has become primary after {member.seconds} s")
     print(f"primary: {member.hello.get('me')} -> {member.hello.get('primary')}")
@@ -353,7 +361,7 @@ def main(step: str, address: str, port: str, seconds: str, keyfile: str, *argume
             remove(member, *arguments)
         elif step == "resize":
             member.log_in()
-            asked(member.connection, {"replSetResizeOplog": 1, "size": float(arguments[0])})
+            asked(member.connection, {"replSetResizeOplog": 1, "size": float(arguments[0]), **member.limit})
         elif step == "rotate":
             member.log_in()
             asked(member.connection, {"rotateCertificates": 1})

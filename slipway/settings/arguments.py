@@ -49,7 +49,8 @@ class Arguments(BaseModel):
     """The release that a rollback activates; `""` for the previous one."""
 
     release_partial: bool = False
-    """Whether some of the application servers behind a load balancer may be left out: those that are down."""
+    """Whether some of the application servers may be left out: those that are down, and drained where there is a load
+    balancer."""
 
     @field_validator("release_ref", "release_id", mode="before")
     @classmethod

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from slipway.secrets.store import AUTHORITY, OWN, how_to_give
+from slipway.secrets.store import AUTHORITY, ENCRYPTED, OWN, PREFIX, how_to_give
 from slipway.settings.frontend_tool import NO_BUILD
 from slipway.settings.types import Port, Seconds, Section
 
@@ -122,7 +123,16 @@ def _of_the_frontend(site: Settings) -> Iterator[str]:
 
 
 def missing_authority(file: str) -> str:
+    path = Path(file)
+    named = "" if path.stem == "production" else f" {path.stem}"
+    if not file:
+        where = "the environment"
+        how = f"`slipway secrets ca --print` makes both, for {' and '.join(f'{PREFIX}{name}' for name in AUTHORITY)}"
+    elif path.suffix != ENCRYPTED:
+        where, how = file, f"type `slipway secrets ca --print >> {file}`"
+    else:
+        where, how = file, f"type `slipway secrets ca{named}`"
     return (
         f"found several servers and no {AUTHORITY[0]} and {AUTHORITY[1]}, the servers' own certificate authority,"
-        f" expected both in {file or 'secrets_file'}: type `slipway secrets ca`"
+        f" expected both in {where}: {how}"
     )

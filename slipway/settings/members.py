@@ -43,6 +43,11 @@ def members_of(settings: Settings) -> list[Member]:
     return [_member(peer) for peer in settings.peers_with("db")]
 
 
+def without_role(settings: Settings) -> list[Member]:
+    """The other hosts, as the members that they may have been."""
+    return [_member(peer) for peer in settings.peers if "db" not in peer.roles]
+
+
 def is_several(settings: Settings) -> bool:
     """Whether the replica set has several members."""
     return len(settings.peers_with("db")) > 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.balanced import FIRST, PORT, SECOND, Balanced
+from support.balanced import FIRST, PORT, SECOND, Balanced, logged, unanswered
 from support.lab_host import BUILT, LabHost, bring_up
 from support.releases import COUNTING, PATIENT, WEBSOCKETS, Visits, backend, echoed, is_settled, websocket
 from support.waiting import wait_until
@@ -24,6 +23,8 @@ DEAD = "systemctl kill --signal KILL nginx; systemctl stop nginx codementee-back
 # Nginx last: a request waits for a backend that is starting, on a busy machine longer than these visitors do.
 HANG, GO_ON = (f"systemctl kill --signal {signal} codementee-backend.service" for signal in ("STOP", "CONT"))
 HEALTH = "curl -sf --unix-socket /run/codementee-backend.sock http://localhost/api/health"
+# As docs/scale.md has it for a server that is removed.
+STOP = 'systemctl disable --now $(systemctl list-unit-files --plain "codementee-*" | grep -o "^codementee-[^ ]*")'
 ALIVE = f"systemctl start codementee-backend.service; until {HEALTH}; do sleep 0.5; done; systemctl start nginx"
 
 
@@ -51,27 +52,12 @@ def failed(visits: Visits, method: str = "") -> dict[str, dict[str, int]]:
     return {habit: its["failed"] for habit, its in noticed.items() if its["failed"] and habit.startswith(method)}
 
 
-def unanswered(server: LabHost) -> bool:
-    """Whether a server has noticed that its backend does not answer."""
-    return bool(server.ssh("ls /run/slipway-backend-health"))
-
-
 def passed(server: LabHost) -> int:
     """How many requests a server passes to its backend in two seconds; it does not log those that it refuses."""
     count = "grep -c ' /api/' /var/log/nginx/access.log || :"
     before = int(server.ssh(count))
     time.sleep(2)
     return int(server.ssh(count)) - before
-
-
-def logged(host: LabHost) -> dict[str, str]:
-    """The address of the visitor of each request in a host's log, by the request's id."""
-    lines = host.ssh("cat /var/log/nginx/requests.log").splitlines()
-    return {entry["id"]: entry["address"] for entry in map(json.loads, lines)}
-
-
-def connects(host: LabHost, address: str, port: int) -> bool:
-    return bool(host.ssh(f"timeout 2 bash -c ': > /dev/tcp/{address}/{port}' 2> /dev/null && echo yes", check=False))
 
 
 def test_it_is_what_it_should_be_and_a_second_apply_changes_nothing(balanced: Balanced) -> None:
@@ -92,18 +78,24 @@ def test_both_servers_answer_and_know_the_visitor_and_the_id_of_the_request(bala
 
 
 def test_each_port_is_open_to_exactly_the_servers_that_need_it(balanced: Balanced) -> None:
-    found = {
-        (source.name, target.name, port)
-        for source in balanced.hosts
-        for target in balanced.hosts
-        for port in (22, 80, 443, PORT, MONGODB)
-        if source is not target and connects(source, target.record.address, port)
-    }
+    found = balanced.reachable((22, 80, 443, PORT, MONGODB))
     ssh = {(one.name, other.name, 22) for one in balanced.hosts for other in balanced.hosts if one is not other}
     web = {(server.name, balanced.balancer.name, port) for server in balanced.servers for port in (80, 443)}
     behind = {(balanced.balancer.name, server.name, PORT) for server in balanced.servers}
     database = {(balanced.second.name, balanced.first.name, MONGODB)}
-    assert found == ssh | web | behind | database
+    assert found == {"4": ssh | web | behind | database, "6": ssh | web}
+
+
+def test_a_login_by_one_server_is_good_on_the_others(balanced: Balanced) -> None:
+    site, counted = balanced.site(), "grep -c ' /api/companies ' /var/log/nginx/access.log || :"
+    password = balanced.first.ssh("cat /etc/codementee/credentials/ADMIN_PASSWORD")
+    before = [int(server.ssh(counted)) for server in balanced.servers]
+    answer = site.post("/api/auth/login", json={"email": "admin@codementee.io", "password": password})
+    own = {"Authorization": f"Bearer {answer.json()['token']}"}
+    assert {site.get("/api/companies", headers=own).status_code for _ in range(20)} == {200}
+    time.sleep(2)  # the log is buffered
+    after = [int(server.ssh(counted)) for server in balanced.servers]
+    assert [new > old for new, old in zip(after, before, strict=True)] == [True, True]
 
 
 def test_only_the_load_balancer_is_answered(balanced: Balanced) -> None:
@@ -131,6 +123,22 @@ def test_a_dead_server_costs_no_visitor_a_page_and_comes_back(balanced: Balanced
     balanced.second.ssh(DEAD)
     time.sleep(10)
     balanced.second.ssh(ALIVE)
+    wait_until("the server is back in rotation", lambda: balanced.answered(balanced.second) > 0)
+    assert failed(visits, "GET") == {}
+
+
+def test_a_server_that_vanishes_costs_no_later_visitor_a_page(balanced: Balanced) -> None:
+    """Without a word, as of one without power: neither a connection nor its end is answered."""
+    rules = (f"INPUT -p tcp --dport {PORT} -j DROP", f"OUTPUT -p tcp --sport {PORT} -j DROP")
+    balanced.second.ssh("; ".join(f"iptables -I {rule}" for rule in rules))
+    try:
+        time.sleep(5)
+        later = Visits(balanced.site())
+        time.sleep(60)
+        assert failed(later, "GET") == {}
+    finally:
+        balanced.second.ssh("; ".join(f"iptables -D {rule}" for rule in rules))
+    visits = Visits(balanced.site())
     wait_until("the server is back in rotation", lambda: balanced.answered(balanced.second) > 0)
     assert failed(visits, "GET") == {}
 
@@ -272,8 +280,10 @@ def test_a_server_that_is_added_gets_the_live_release_and_one_that_goes_is_misse
         assert balanced.answered(third) > 0
         assert "nothing to change" in balanced.must("plan", "lab", *BUILT)
         balanced.must("drain", "lab", third.name)
+        assert third.ssh(f"{STOP}; systemctl list-units --plain --no-legend --state=active 'codementee-*'") == ""
         balanced.take(before)
         balanced.must("apply", "lab", "--yes", *BUILT)
+        assert third.name not in balanced.balancer.ssh("cat /etc/nginx/slipway-drained")
     finally:
         balanced.take(before)
         third.remove()
@@ -330,11 +340,17 @@ def test_servers_that_differ_go_back_together_and_one_that_lacks_a_release_copie
     balanced: Balanced, visits: Visits
 ) -> None:
     (before,) = {*balanced.releases()}
-    balanced.must("release", "lab", "--yes", "--limit", balanced.balancer.name, "--limit", FIRST, "--partial", *BUILT)
+    partial = ("release", "lab", "--yes", "--limit", balanced.balancer.name, "--limit", FIRST, "--partial", *BUILT)
+    done = balanced.slipway(*partial)
+    assert done.returncode == 1
+    assert f"found {SECOND} in rotation, need it drained" in done.stderr
+    balanced.must("drain", "lab", SECOND)
+    balanced.must(*partial)
     newer, other = balanced.releases()
     assert (newer != before, other) == (True, before)
     balanced.must("rollback", "lab", "--yes")
     assert balanced.releases() == [before, before]
+    balanced.must("undrain", "lab", SECOND)
     balanced.must("rollback", "lab", newer, "--yes")
     assert balanced.releases() == [newer, newer]
     assert all(map(is_settled, balanced.servers))

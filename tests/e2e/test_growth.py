@@ -44,6 +44,12 @@ def test_one_server_becomes_several_under_visitors(
     first, second, balancer = growing.first, growing.hosts[1], growing.balancer
     assert growing.plan() == []
     live = first.current_release()
+    # Another server takes the place of the one with the data.
+    growing.stage = "moved"
+    refused = growing.slipway("plan")
+    assert refused.returncode == 1
+    assert f"MongoDB's data on {first.name}: found " in refused.stderr
+
     growing.start_writing("meanwhile")
     visits = visiting(first.site())
     time.sleep(2)
@@ -87,3 +93,26 @@ def test_a_release_goes_to_all_of_them(growing: Growing, visiting: Callable[[Sit
     assert len({*servers}) == 1
     wait_until("all members are well", growing.are_well)
     assert (found := failures(visits)) == {}, found
+
+
+def test_the_first_server_leaves_its_data_to_the_others(growing: Growing, visiting: Callable[[Site], Visits]) -> None:
+    if growing.stage != "several":
+        pytest.skip("the first test has not come so far")
+    first, second = growing.first, growing.hosts[1]
+    visits = visiting(growing.balancer.site(growing.domain))
+    if growing.primary() is first:
+        growing.must("db", "stepdown", "--yes")
+    growing.must("db", "remove", first.name, "--yes")
+    growing.stage = "apart"
+    growing.must("apply", "--yes")
+    assert growing.plan() == []
+    first.ssh("systemctl disable --now mongod")
+    assert growing.plan() == []
+    growing.must("verify")
+    members = growing.members(second)
+    assert sorted(one["state"] for one in members.values()) == ["PRIMARY", "SECONDARY"]
+    assert first.name not in members
+    visits.the_api_waits(20)
+    # The backend that has no database on its host any more has the same data.
+    health = "curl -sf --unix-socket /run/codementee-backend.sock http://localhost/api/health"
+    assert first.ssh(f"{health} && echo yes").endswith("yes")

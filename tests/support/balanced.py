@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+import json
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 
-from slipway.secrets.authority import create
 from slipway.site import Site
 from support import typed
 from support.lab_host import PROJECT, PYINFRA, TIMEOUT, LabHost, Running, bring_up, run
@@ -23,8 +21,8 @@ class Balanced:
 
     def __init__(self) -> None:
         self.balancer, self.first, self.second = (bring_up(name) for name in (BALANCER, FIRST, SECOND))
-        given = {name: secrets.token_hex(32) for name in SECRETS} | create(datetime.now(UTC))
-        self.env = {**self.first.env, **{f"SLIPWAY_SECRET_{name}": value for name, value in given.items()}}
+        # The lab makes the secrets that they share.
+        self.env = {**self.first.env}
         self.servers: list[LabHost] = []
         self.balancers = [self.balancer]
         self.take([self.first, self.second])
@@ -75,3 +73,30 @@ class Balanced:
         before = int(server.ssh(count))
         time.sleep(seconds)
         return int(server.ssh(count)) - before
+
+    def reachable(self, ports: tuple[int, ...]) -> dict[str, set[tuple[str, str, int]]]:
+        """By "4" and "6", for IPv4 and IPv6: from which host which one answers at which port."""
+        found: dict[str, set[tuple[str, str, int]]] = {"4": set(), "6": set()}
+        for target in self.hosts:
+            listed = target.ssh("ip -o addr show scope global | awk '{split($4, a, \"/\"); print a[1]}'").split()
+            for address in listed:
+                for source in self.hosts:
+                    if source is not target:
+                        its = found["6" if ":" in address else "4"]
+                        its |= {(source.name, target.name, port) for port in ports if connects(source, address, port)}
+        return found
+
+
+def connects(host: LabHost, address: str, port: int) -> bool:
+    return bool(host.ssh(f"timeout 2 bash -c ': > /dev/tcp/{address}/{port}' 2> /dev/null && echo yes", check=False))
+
+
+def logged(host: LabHost) -> dict[str, str]:
+    """The address of the visitor of each request in a host's log, by the request's id."""
+    lines = host.ssh("cat /var/log/nginx/requests.log").splitlines()
+    return {entry["id"]: entry["address"] for entry in map(json.loads, lines)}
+
+
+def unanswered(server: LabHost) -> bool:
+    """Whether a server has noticed that its backend does not answer."""
+    return bool(server.ssh("ls /run/slipway-backend-health"))

@@ -46,6 +46,8 @@ class FakeHost(SimpleNamespace):
         super().__init__(name="box", groups=[*groups], op_hash_order=[], current_op_hash=None, print_prefix="")
         self.state = SimpleNamespace()
         run.start(self.state, Run(collects_notes=True))
+        # A run that reaches no other host.
+        self.inventory = SimpleNamespace(get_host=lambda name: SimpleNamespace(connected=False))
         self.data, self.connector = SimpleNamespace(get=lambda name: None), SimpleNamespace(client=None)
         self.machine = {**MACHINE, "clock": str(int(time.time())), **machine}
         # Other answers, by the fact, or by a part of the command of Output.

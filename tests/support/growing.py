@@ -30,9 +30,12 @@ def _host(_name, **_own):
 _first, _second, _third, _lb = _os.environ["HOSTS"].split(",")
 _one = _host(_first, **({"lb_direct": True} if _stage == "both" else {}))
 _two = _host(_second, mongodb_member="mongodb-2.internal")
-lb = [_host(_lb)] if _stage != "one" else []
-web = app = [_one, _two] if _stage != "one" else [_one]
-db = [_one, _two, _host(_third, mongodb_member="mongodb-3.internal")] if _stage != "one" else [_one]
+_three = _host(_third, mongodb_member="mongodb-3.internal")
+_is_one = _stage in ("one", "moved")
+lb = [] if _is_one else [_host(_lb)]
+web = app = [_one] if _is_one else [_one, _two]
+# "moved": the data are forgotten on the first; "apart": the first has left the set.
+db = {"one": [_one], "moved": [_two], "apart": [_two, _three]}.get(_stage, [_one, _two, _three])
 '''
 
 

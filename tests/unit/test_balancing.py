@@ -84,8 +84,24 @@ def test_a_server_in_a_wrong_place_is_refused_with_what_to_do(settings_with, pee
 def test_the_missing_authority_is_told_once_with_the_command_that_makes_it(balanced_with, monkeypatch):
     monkeypatch.delenv("SLIPWAY_SECRET_SERVERS_CA_KEY")
     (problem,) = balancing.problems(balanced_with("lb"))
-    assert "type `slipway secrets ca`" in problem
+    assert "type `slipway secrets ca --print >> " in problem
     assert [*balancing.problems(balanced_with("one"))] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("secrets/production.age", "in secrets/production.age: type `slipway secrets ca`"),
+        ("secrets/staging.age", "type `slipway secrets ca staging`"),
+        ("secrets/production.env", "type `slipway secrets ca --print >> secrets/production.env`"),
+        (
+            "",
+            "`slipway secrets ca --print` makes both, for SLIPWAY_SECRET_SERVERS_CA_KEY and SLIPWAY_SECRET_SERVERS_CA",
+        ),
+    ],
+)
+def test_the_command_that_makes_an_authority_is_of_where_the_secrets_are(file, said):
+    assert said in balancing.missing_authority(file)
 
 
 def test_what_would_differ_between_the_servers_is_refused_for_the_first_of_several(balanced_with, tmp_path):

@@ -17,9 +17,12 @@ from slipway.lab.image import DEBIAN_12, recipe_hash
 from slipway.lab.instance import MAX_INTERFACE, Instance, folder_lock, write
 from slipway.lab.network import Network
 from slipway.lab.packages import missing
-from slipway.lab.record import roles
+from slipway.lab.record import roles, shared_secrets
 from slipway.lab.seed import known_hosts_with
 from slipway.lab.steps import StepFailed
+from slipway.secrets import env_file
+from slipway.secrets.authority import Authority
+from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND, read_authority, read_secrets
 from slipway.systems import SYSTEMS
 
 
@@ -34,6 +37,32 @@ def test_hosts_have_the_roles_that_they_are_given_and_no_others() -> None:
     assert roles("lb=a web=b,c", ["a", "b", "c"]) == {"lb": ["a"], "web": ["b", "c"]}
     with pytest.raises(SystemExit, match="found front, d, expected ROLE=HOST"):
         roles("front=a web=d", ["a", "b"])
+
+
+def test_several_hosts_share_secrets_and_an_authority_that_are_made_once(
+    lab: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_LAB", lab.name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventory.py").touch()
+    (tmp_path / "group_data").mkdir()
+    settings = tmp_path / "group_data/all.py"
+    settings.write_text('backend_secrets = ["JWT_SECRET"]')
+    lab.state.mkdir(parents=True, exist_ok=True)
+    file = shared_secrets()
+    assert Path(file).stat().st_mode & 0o777 == 0o600
+    names = ["JWT_SECRET", MONGODB_ADMIN, MONGODB_BACKEND]
+    first = read_secrets(file, names, [], "")
+    Authority.load(read_authority(file, ""))
+    text = Path(file).read_text()
+    assert shared_secrets() == file
+    assert Path(file).read_text() == text
+    # One that the project needs since is added, one that it needs no more would be refused.
+    settings.write_text('backend_secrets = ["API_KEY"]')
+    names[0] = "API_KEY"
+    later = read_secrets(shared_secrets(), names, [], "")
+    assert {name: later[name] for name in names[1:]} == {name: first[name] for name in names[1:]}
+    assert read_authority(file, "").items() <= env_file.parse(text).items()
 
 
 def test_connected_hosts_reach_each_other_and_others_do_not() -> None:

@@ -14,8 +14,9 @@ from slipway.settings import members
 from slipway.settings.environment import PLACEHOLDERS, text_of
 from slipway.settings.members import Member, apart_problems, set_problems
 from slipway.settings.peers import Peer
+from slipway.tasks import mongodb_members as tasks
 from slipway.tasks.firewall import rules_of_peers
-from slipway.tasks.mongodb_members import grow, place, place_of
+from slipway.tasks.mongodb_members import Place, grow, place, place_of
 from support.described import FakeHost
 
 SECRETS = {"MONGODB_ADMIN_PASSWORD": "s3cr3t-root-0123456789", "MONGODB_BACKEND_PASSWORD": "s3cr3t-backend-0123"}
@@ -108,7 +109,8 @@ def test_several_hosts_without_an_authority_are_told_what_makes_one_and_what_doe
     peers = db(1, here=True), db(2), db(3)
     (problem,) = set_problems(of(*peers))
     assert problem.startswith("found several servers and no SERVERS_CA_KEY")
-    assert "type `slipway secrets ca`; or set mongodb_tls" in problem
+    assert "type `slipway secrets ca --print >> " in problem
+    assert problem.endswith("""or set mongodb_tls = "off" where nobody else reads the servers' network""")
     assert set_problems(of(*peers, mongodb_tls="off")) == []
     # The load balancer's problem, told once.
     assert set_problems(of(*peers, peer("l9", "lb"))) == []
@@ -330,3 +332,26 @@ def test_the_last_db_host_of_several_waits_until_the_others_are_out_of_the_set(o
     assert problem.endswith("slipway db remove mongodb-2.internal")
     host.answers[MongodbMember] = in_set(MEMBERS[0], state="primary")
     assert place(settings).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("others", "tls", "said"),
+    [
+        ((db(2), db(3)), "on", 'need it adopted by itself before: db = ["box"]'),
+        ((db(2), db(3)), "off", 'need it adopted by itself before: db = ["box"]'),
+        ((peer("a4", "app"),), "on", 'need "allow" until'),
+        ((peer("a4", "app"),), "allow", ""),
+        ((), "on", ""),
+    ],
+)
+def test_an_open_mongodb_is_adopted_before_others_need_its_key_or_tls(of, monkeypatch, others, tls, said):
+    settings = of(db(1, here=True), *others, mongodb_tls=tls)
+    monkeypatch.setattr("slipway.tasks.mongodb_members.host", FakeHost(("db",)))
+    monkeypatch.setattr("slipway.tasks.mongodb_members.place", lambda settings: Place())
+    monkeypatch.setattr("slipway.tasks.mongodb_members.earlier_mongodb", lambda settings: {"state": "open"})
+    problems = [one for one in tasks.problems(settings) if "access control" in one]
+    assert [said in one for one in problems] == ([True] if said else [])
+    # A closed one has been restarted with its password before, and a fresh host has none.
+    for state in ({"state": "closed"}, {}):
+        monkeypatch.setattr("slipway.tasks.mongodb_members.earlier_mongodb", lambda settings, state=state: state)
+        assert [one for one in tasks.problems(settings) if "access control" in one] == []

@@ -92,8 +92,10 @@ class Connection:
             assert its.thawed == {*its.names} - {its.primary} - its.down
             its.primary = next(one for one in its.names if one not in {*its.down, its.primary})
             its.steps.append("step down")
+        if name in ("replSetReconfig", "replSetStepDown", "replSetResizeOplog"):
+            # More than what the step itself waits for.
+            assert command["maxTimeMS"] == 11_000
         if name == "replSetReconfig":
-            assert command["maxTimeMS"] == 1000
             assert "force" not in command
             if its.busy:
                 its.busy -= 1
@@ -232,6 +234,19 @@ def test_it_looks_at_the_set_and_its_data(step):
     } <= {*found.splitlines()}
     assert f"id={b'0123456789ab'.hex()}" in found
     assert step(Set(NAMES[0]), "look", here=NAMES[1]).startswith("state=new\nset=\n")
+    # One without access control accepts no key, and tells what it has.
+    its = Set(NAMES[0])
+    its.rejects, its.collections = {NAMES[0]}, {NAMES[0]: 5}
+    assert "collections=5\n" in step(its, "look")
+
+
+def test_each_change_has_a_time_limit_of_mongodbs_own(step):
+    its = Set(*NAMES)
+    step(its, "resize", "990")
+    step(its, "stepdown")
+    step(its, "remove", NAMES[2], here=its.primary)
+    assert its.steps[0] == "step down"
+    assert len(its.steps) == 2
 
 
 def test_it_reads_its_certificate_anew(step):

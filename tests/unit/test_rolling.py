@@ -97,10 +97,14 @@ def test_no_server_begins_before_those_of_the_turn_before_have_ended(monkeypatch
 
 @pytest.fixture
 def asked(balanced_with, monkeypatch):
-    """Whether a release by some of the servers may begin; raises if not."""
+    """Whether a release by some of the servers may begin, with what the load balancer passes requests to, None where it
+    is not in the run; raises if not."""
 
-    def asked(*names: str, **arguments: object) -> None:
-        monkeypatch.setattr(rolling, "_servers", lambda settings: [SimpleNamespace(name=name) for name in names])
+    def asked(*names: str, upstream: str | None = "", **arguments: object) -> None:
+        there = [SimpleNamespace(name=name) for name in names]
+        monkeypatch.setattr(rolling, "_servers", lambda settings, role="web": there)
+        said = {} if upstream is None else {"lb": upstream}
+        monkeypatch.setattr("slipway.engine.across.facts", lambda host, names, question: said)
         rolling.check_all_here(balanced_with("one", **arguments))
 
     return asked
@@ -108,9 +112,45 @@ def asked(balanced_with, monkeypatch):
 
 def test_a_release_without_a_server_is_refused_unless_that_is_wanted(asked):
     asked("one", "two")
-    with pytest.raises(PyinfraError, match="found a run without two, expected all application servers"):
+    with pytest.raises(PyinfraError, match="found a run without two, expected all application servers") as refused:
         asked("one")
+    assert "slipway drain two, and --limit lb --limit one --partial" in str(refused.value)
     asked("one", release_partial=True)
+
+
+def test_a_release_without_a_server_is_refused_while_visitors_may_reach_that_one(asked):
+    line = "    server 10.0.0.{}:8443 max_fails=3{}; # {}\n".format
+    both = line(2, "", "one") + line(3, "", "two")
+    with pytest.raises(PyinfraError, match=r"found two in rotation, need it drained.*slipway drain two"):
+        asked("one", upstream=both, release_partial=True)
+    asked("one", upstream=both.replace("3; # two", "3 down; # two"), release_partial=True)
+    # One that was never applied gets no requests.
+    asked("one", upstream=line(2, "", "one"), release_partial=True)
+    with pytest.raises(PyinfraError, match="found a run without lb, need it, as it knows whether two is drained"):
+        asked("one", upstream=None, release_partial=True)
+    # Who leaves out none is not asked about it.
+    asked("one", "two", upstream=both, release_partial=True)
+
+
+def test_servers_without_a_load_balancer_get_the_same_release(settings_with, monkeypatch):
+    there = [SimpleNamespace(name="one")]
+    monkeypatch.setattr(rolling, "_servers", lambda settings, role="web": there)
+
+    def check(**arguments: object) -> None:
+        settings = settings_with(**arguments)
+        settings._peers = (
+            *(Peer(name, ("web", "app"), "10.0.0.1", is_here=name == "one") for name in ("one", "two")),
+            Peer("other", ("web", "app"), "10.0.0.3", {"site_domain": "other.example.org"}),
+            Peer("db", ("db",), "10.0.0.4"),
+        )
+        rolling.check_all_here(settings)
+
+    with pytest.raises(PyinfraError, match="found a run without two, expected all") as refused:
+        check()
+    assert "drain" not in str(refused.value)
+    check(release_partial=True)
+    there.append(SimpleNamespace(name="two"))
+    check()
 
 
 def test_a_single_server_takes_no_turns(settings_with):

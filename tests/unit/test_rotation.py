@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -111,3 +112,27 @@ def test_a_load_balancer_in_maintenance_answers_itself_and_a_plan_says_so(settin
     box = Balancer(monkeypatch, {"one"}, {"/maintenance": "/var/www/codementee/maintenance\n"})
     tell(settings, Rotation())
     assert box.noted == ["codementee.io is in maintenance: visitors get 503 until `slipway maintenance off`"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("one\ngone\n", "one\n"), ("gone\n", ""), ("one\ntwo\n", "one\ntwo\n"), ("one.example.org\n", ""), (None, None)],
+)
+def test_a_drained_server_that_was_removed_is_forgotten(settings, monkeypatch, tmp_path, before, after):
+    (file := tmp_path / "drained").write_text(before or "")
+    if before is None:
+        file.unlink()
+    asked: dict[str, str] = {}
+    monkeypatch.setattr(balancing, "DRAINED", str(file))
+    monkeypatch.setattr(balancing, "ensure", lambda **arguments: asked.update(arguments))
+    balancing.forget_removed(settings)
+
+    def run(script: str) -> int:
+        return subprocess.run(["sh", "-c", script], check=False).returncode
+
+    is_due = bool(run(asked["check"]))
+    assert is_due is (before != after)
+    if is_due:
+        assert run(asked["command"]) == 0
+        assert run(asked["check"]) == 0
+    assert (file.read_text() if file.exists() else None) == after

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from slipway.cli import secrets
 from slipway.cli.secrets import Store, secrets_group
 from slipway.secrets import env_file
+from slipway.secrets.authority import Authority
 from slipway.secrets.store import IDENTITY_VARIABLE, decrypt, encrypt
 from slipway.settings.check import SettingsError
 
@@ -235,3 +236,11 @@ def test_git_keeps_encrypted_secrets_and_no_others():
     command = ["git", "check-ignore", *plain, "secrets/production.age"]
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     assert shown.split() == plain
+
+
+def test_an_authority_is_printed_for_those_who_keep_their_secrets_elsewhere(store):
+    before = store.path.read_bytes()
+    printed = run("ca", "--print")
+    assert printed.exit_code == 0
+    Authority.load(env_file.parse(printed.stdout))
+    assert store.path.read_bytes() == before
