@@ -36,17 +36,14 @@ def backend_ports(found: Found, site: Settings) -> dict[int | str, str]:
         found,
         [
             replace(server, directives=tuple(_passes(server.directives, server, site, is_backend=False)))
-            for server in found.others
-            if server.is_for(site.domains)
+            for server in found.of_site(site)
         ],
     )
 
 
 def _passed(found: Found, site: Settings) -> Iterator[tuple[Directive, str]]:
     upstreams = {one.arguments[0]: one for one in found.tree.http if one.name == "upstream" and one.arguments}
-    for server in found.others:
-        if not server.is_for(site.domains):
-            continue
+    for server in found.of_site(site):
         values = {one.arguments[0]: one.arguments[1] for one in all_of(server.directives) if _is_set(one)}
         for one in _passes(server.directives, server, site, is_backend=False):
             for host in _hosts(one.arguments[0], values, upstreams):

@@ -86,7 +86,7 @@ def test_only_the_configured_ports_are_open(server, figure):
     if ":" in server.address:
         pytest.skip("the inventory has it by its IPv6 address")
     try:
-        address = socket.getaddrinfo(server.address, None, socket.AF_INET)[0][4][0]
+        address = str(socket.getaddrinfo(server.address, None, socket.AF_INET)[0][4][0])
     except socket.gaierror as error:
         pytest.skip(f"the server's name has no IPv4 address: {error.strerror}")
     if ipaddress.ip_address(address).is_loopback:
