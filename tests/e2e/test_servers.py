@@ -390,7 +390,7 @@ def test_another_certbot_a_job_that_renews_and_a_long_journal_stay(bare: LabHost
     assert_adopted(bare)
     assert {*bare.ssh("ls /snap/bin /etc/cron.d").split()} >= {"certbot", "renew", "backup"}
     assert "* nginx" in bare.ssh("/usr/bin/certbot plugins 2> /dev/null")
-    assert bare.ssh("ls /etc/letsencrypt/renewal").split()[-1] == "other.example.conf"
+    assert "other.example.conf" in bare.ssh("ls /etc/letsencrypt/renewal").split()
     assert bare.ssh("ls /var/log/journal/*/old") != ""
 
 
