@@ -69,6 +69,7 @@ class Repository:
         server.ssh(
             f"""
 set -e; mkdir -p {self.FOLDER}/gnupg {self.FOLDER}/pgp; cd {self.FOLDER}; chmod 700 gnupg
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q gpg-agent > /dev/null
 apt-get download -q mongodb-org-server={self.version} > /dev/null; mv *.deb server.deb
 export GNUPGHOME=$PWD/gnupg
 gpg --batch --quiet --passphrase '' --quick-generate-key series rsa3072 sign never
