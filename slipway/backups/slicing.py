@@ -93,7 +93,7 @@ def take_slices(facts: Facts, waits: bool = False, only: str = "") -> None:
 def held() -> Iterator[None]:
     """Nobody else takes slices meanwhile. The timer's are stopped, as they may wait for a repository that does not
     answer."""
-    subprocess.run(["systemctl", "stop", "slipway-slice.service"], check=False)
+    subprocess.run(["systemctl", "stop", "slipway-slice.service"], stderr=subprocess.DEVNULL, check=False)
     with alone("slice", SLICE_PATIENCE):
         yield
 
