@@ -387,18 +387,3 @@ def test_a_database_elsewhere_is_configured_where_it_is(settings_with):
     assert "RequiresMountsFor=/data/db" in limits
     assert "ReadWritePaths=/data/db -/var/log/mongodb" in limits
     assert server.about("/data/db").arguments["mode"] == "750"
-
-
-@pytest.mark.parametrize("folder", ["/home/db", "/tmp/db", "/var/lib/../../home/db", "/etc"])
-def test_a_folder_that_the_sandbox_hides_is_none_for_data(settings_with, folder):
-    from slipway.settings.check import SettingsError
-
-    with pytest.raises(SettingsError, match="mongodb_data: found"):
-        settings_with(mongodb_data=folder)
-
-
-def test_options_that_slipway_sets_are_not_configurable(settings_with):
-    from slipway.settings.check import SettingsError
-
-    with pytest.raises(SettingsError, match=r"mongodb_settings: found .* without storage.dbPath"):
-        settings_with(mongodb_settings={"storage.dbPath": "/x"})

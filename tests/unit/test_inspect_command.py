@@ -19,7 +19,7 @@ from slipway.facts.base import Output
 from slipway.facts.ssh import Sshd
 from slipway.inspection import collect, fates
 from slipway.inspection.collect import given, inspect, known_of
-from slipway.inspection.plan import Plan
+from slipway.inspection.plan import Plan, problems_in
 from slipway.inspection.proposals import settings_of
 from slipway.inspection.questions import questions
 from slipway.inspection.report import Report
@@ -308,3 +308,8 @@ def test_an_unknown_host_key_is_reported_with_the_command_that_accepts_it(sshd, 
         pass
     assert "No host key for" in str(error.value)
     assert "127.0.0.1 true`" in str(error.value), "the command that makes it known"
+
+
+def test_problems_of_an_error_are_told_one_by_one():
+    assert problems_in("h is not ready to be provisioned.\n  - a: x\n  - b: y") == ["a: x", "b: y"]
+    assert problems_in("the host\nis gone") == ["the host is gone"]

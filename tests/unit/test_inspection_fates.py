@@ -11,7 +11,7 @@ from slipway.engine.notes import Diff, Note
 from slipway.engine.outcome import Change
 from slipway.inspection import fates
 from slipway.inspection.collect import known_of
-from slipway.inspection.plan import Plan, Step, problems_in, steps_of
+from slipway.inspection.plan import Plan, Step, steps_of
 from slipway.inspection.proposals import application, needed, option, proposals, settings_of, ssh_networks
 from slipway.inspection.report import Certificate, DatabaseServer, Port, Report, Rule, Service, Site, Source, System
 from slipway.settings.check import SettingsError, check
@@ -389,11 +389,6 @@ def test_a_plan_becomes_steps():
     assert [(step.operation, line) for step, line in plan.touching("/etc/y")] == [("Do it", "/etc/y: removed")]
     assert [line for _, line in plan.touching("/etc/z")] == [""]
     assert [*plan.touching("/etc/yy", "/etc")] == []
-
-
-def test_problems_of_an_error_are_told_one_by_one():
-    assert problems_in("h is not ready to be provisioned.\n  - a: x\n  - b: y") == ["a: x", "b: y"]
-    assert problems_in("the host\nis gone") == ["the host is gone"]
 
 
 def test_a_system_without_packages_of_mongodb_gets_those_of_the_release_before():

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from slipway.ops.templates import render
+from slipway.settings.check import SettingsError
 from slipway.systems import SYSTEMS
 from slipway.tasks.mongodb_packages import packaged_for
 
@@ -62,3 +63,14 @@ def test_on_debian_13_the_packages_are_those_of_the_release_that_is_set(settings
     settings, machine = settings_with(mongodb_apt_suite="bookworm"), MACHINE | {"release": "13", "codename": "trixie"}
     values = {"machine": machine, "system": packaged_for(machine, settings), "keyring": "/k.asc", "before": None}
     assert "Suites: bookworm/mongodb-org/7.0\n" in render("mongodb/mongodb.sources", settings=settings, **values)
+
+
+@pytest.mark.parametrize("folder", ["/home/db", "/tmp/db", "/var/lib/../../home/db", "/etc"])
+def test_a_folder_that_the_sandbox_hides_is_none_for_data(settings_with, folder):
+    with pytest.raises(SettingsError, match="mongodb_data: found"):
+        settings_with(mongodb_data=folder)
+
+
+def test_options_that_slipway_sets_are_not_configurable(settings_with):
+    with pytest.raises(SettingsError, match=r"mongodb_settings: found .* without storage.dbPath"):
+        settings_with(mongodb_settings={"storage.dbPath": "/x"})
