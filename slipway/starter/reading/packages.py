@@ -61,7 +61,7 @@ def dependencies(repository: Repository, app_file: str, root: str) -> Dependenci
     return _in(repository, folder_of(others[0])) if others else None
 
 
-_INSTALLS = re.compile(r"\bpip3?\s+install\b[^\n&|;]*?(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'&|;,]+)")
+_INSTALLS = re.compile(r"\bpip3?\s+install\b[^\n&|;]*?(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'`&|;,]+)")
 _COPIES = re.compile(r"^\s*(?:COPY|ADD)\s+(?:--\S+\s+)*(\S+)\s+(\S+)\s*$", re.MULTILINE)
 _FOR_WORK = re.compile(r"dev|test|local|docs?|lint|debug", re.IGNORECASE)
 

@@ -1,0 +1,50 @@
+"""The packages that an application needs, and the list that installs them."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.repositories import APP, notes_of, settings_of
+
+
+@pytest.mark.parametrize(
+    ("code", "listed", "package"),
+    [
+        ("from dotenv import load_dotenv", "uvicorn", "python-dotenv"),
+        ("from dotenv import load_dotenv", "uvicorn[standard]", ""),
+        ("from dotenv import load_dotenv", "uvicorn\npydantic_settings", ""),
+        ("from passlib.context import CryptContext", "uvicorn", "passlib"),
+        ("from passlib.context import CryptContext", "uvicorn\npasslib[bcrypt]==1.7.4", ""),
+        ("import jwt", "uvicorn", "pyjwt"),
+        ("import jwt", "uvicorn\nPyJWT", ""),
+        ("import jinja2", "uvicorn", "jinja2"),
+        ("import aiofiles", "uvicorn", "aiofiles"),
+        ("import yaml", "uvicorn", "pyyaml"),
+        ("import redis.asyncio", "uvicorn", "redis"),
+        ("import redis", "uvicorn\ncelery[redis]", ""),
+        ("from dateutil import parser", "uvicorn", "python-dateutil"),
+        ("from dateutil import parser", "uvicorn\npandas", ""),
+    ],
+)
+def test_a_usual_module_without_its_package_is_told(tmp_path, code, listed, package):
+    files = {"main.py": f"{APP}{code}\n", "requirements.txt": f"fastapi\n{listed}\n"}
+    found = [line for line in notes_of(tmp_path, files).splitlines() if " needs " in line]
+    assert len(found) == bool(package)
+    assert (f" needs {package}, which requirements.txt" in "".join(found)) is bool(package)
+
+
+def test_a_list_that_a_document_names_in_backticks_is_found(tmp_path):
+    start = "Run `pip install -r requirements/live.txt`, then `uvicorn main:app`.\n"
+    files = {"main.py": APP, "requirements.txt": "x==1\n", "requirements/live.txt": "y==1\n", "README.md": start}
+    assert settings_of(tmp_path, files)["backend_requirements"] == "requirements/live.txt"
+
+
+def test_the_url_of_redis_is_valkeys_beside_celerys_own(tmp_path):
+    code = (
+        "import os\nfrom celery import Celery\nqueue = Celery('x', broker=os.environ['CELERY_BROKER_URL'])\n"
+        "cache = os.environ['REDIS_URL']\n"
+    )
+    found = settings_of(tmp_path, {"main.py": f"import tasks\n{APP}", "tasks.py": code})
+    assert found["backend_environment"] == {"CELERY_BROKER_URL": "{valkey_celery_url}", "REDIS_URL": "{valkey_url}"}
+    assert "backend_secrets" not in found
+    assert found["valkey"] is True
