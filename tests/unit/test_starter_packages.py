@@ -48,3 +48,22 @@ def test_the_url_of_redis_is_valkeys_beside_celerys_own(tmp_path):
     assert found["backend_environment"] == {"CELERY_BROKER_URL": "{valkey_celery_url}", "REDIS_URL": "{valkey_url}"}
     assert "backend_secrets" not in found
     assert found["valkey"] is True
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "build"),
+    [
+        ("web/Dockerfile", "FROM node\nRUN npm ci --legacy-peer-deps\n", "npm ci --legacy-peer-deps && npm run build"),
+        ("README.md", "cd web && npm install --legacy-peer-deps\n", "npm ci --legacy-peer-deps && npm run build"),
+        ("README.md", "npm install\nnpm install -g serve --force\n", None),
+        ("other/part/README.md", "npm install --force\n", None),
+    ],
+)
+def test_peer_dependencies_that_conflict_are_installed_as_the_project_does(tmp_path, file, text, build):
+    listed = '{"scripts": {"build": "vite build"}, "devDependencies": {"vite": "6"}}'
+    found = settings_of(
+        tmp_path, {"main.py": APP, "web/package.json": listed, "web/package-lock.json": "{}", file: text}
+    )
+    expected = build and found["frontend_build"].replace(" --no-audit --no-fund", "")
+    assert expected == build
+    assert ("frontend_build" in found) is (build is not None)
