@@ -192,7 +192,7 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     version = version_of(repository, listed, "fastapi")
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
     found.celery = celery_variables(values, modules, read_variables)
-    found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app)
+    found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app, code)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)
