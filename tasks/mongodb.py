@@ -27,7 +27,7 @@ from slipway.ops.templates import render
 from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.settings import limits, members
 from slipway.settings.model import Settings
-from slipway.tasks import mongodb_members, mongodb_packages, mongodb_tls
+from slipway.tasks import mongodb_members, mongodb_packages, mongodb_tls, other_sites
 from slipway.tasks.adoption_facts import earlier_mongodb
 from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.mongodb_set import KEYFILE, begins, clients_wait, name_member, put_key, replica_set, set_problems
@@ -84,7 +84,7 @@ def problems(settings: Settings) -> list[str]:
     found = mongodb_packages.problems(settings)
     if settings.mongodb_data.startswith("/var/lib/"):
         found += set_problems(settings, int(host.get_fact(Machine)["disk:/var/lib"].split()[1]))
-    return found + mongodb_members.problems(settings)
+    return found + mongodb_members.problems(settings) + other_sites.problems(settings)
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:
