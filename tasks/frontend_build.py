@@ -30,6 +30,7 @@ def build_there(settings: Settings) -> list[str]:
     sandbox = " ".join(f"-p {item}" for item in SANDBOX)
     cache = f"slipway-build-{settings.site_name}"
     more = builds.more_memory("frontend_build", settings.frontend_build)
+    peers = builds.without_peers("frontend_build", settings.frontend_build)
     names = " -o ".join(f"-name '*{suffix}'" for suffix in sorted(artifact.COMPRESSED))
     gaining = f"-type f -size +{artifact.MIN_COMPRESSED_BYTES - 1}c \\( {names} \\)"
     return [
@@ -38,7 +39,8 @@ def build_there(settings: Settings) -> list[str]:
         f"{{ systemd-run --quiet --pipe --wait --collect {sandbox} -p OOMPolicy=continue -p CacheDirectory={cache}"
         f" -E HOME=/var/cache/{cache} /bin/sh -euc {shlex.quote(script)} < $new/source.tar 2>&1 > $new/build.tar"
         " || echo $? > $new/code; } | tee $new/build.log >&2",
-        f"if [ -e $new/code ]; then grep -q {shlex.quote(builds.HEAP_IS_FULL)} $new/build.log"
+        f"if [ -e $new/code ]; then grep -q {shlex.quote(builds.PEERS_CONFLICT)} $new/build.log"
+        f" && echo {shlex.quote(peers)} >&2; grep -q {shlex.quote(builds.HEAP_IS_FULL)} $new/build.log"
         f" || [ $(cat $new/code) = {builds.KILLED} ] && echo {shlex.quote(more)} >&2; exit 1; fi",
         "mkdir -p $new/frontend/build; tar -x -C $new/frontend/build --no-same-owner -f $new/build.tar",
         "rm $new/source.tar $new/build.tar $new/build.log; find $new/frontend/build -name '.?*'"

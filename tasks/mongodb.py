@@ -28,7 +28,7 @@ from slipway.ops.units import and_observe, and_wait, restart, restarts, service
 from slipway.secrets.store import MONGODB_ADMIN
 from slipway.settings import limits, members
 from slipway.settings.model import Settings
-from slipway.tasks import mongodb_elsewhere, mongodb_members, mongodb_packages, mongodb_tls
+from slipway.tasks import mongodb_elsewhere, mongodb_members, mongodb_packages, mongodb_tls, other_sites
 from slipway.tasks.adoption_facts import earlier_mongodb
 from slipway.tasks.mongodb_packages import packaged_for
 from slipway.tasks.mongodb_series import KEYRING_BEFORE, SOURCES, Before, before, of_series
@@ -108,7 +108,8 @@ def problems(settings: Settings) -> list[str]:
     found = mongodb_packages.problems(settings)
     if settings.mongodb_data.startswith("/var/lib/"):
         found += set_problems(settings, int(host.get_fact(Machine)["disk:/var/lib"].split()[1]))
-    return found + mongodb_members.problems(settings) + mongodb_elsewhere.problems(settings)
+    found += mongodb_members.problems(settings) + mongodb_elsewhere.problems(settings)
+    return found + other_sites.problems(settings)
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:

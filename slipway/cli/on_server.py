@@ -37,6 +37,13 @@ def run(
 ) -> None:
     """Run a COMMAND once in the live release's folder: with its packages, as its user, with its environment, secrets
     and sandbox. Its exit code is the verb's."""
+    if command[0] in INVENTORIES:
+        # Other verbs take it there; here it would run on production's servers, as the command.
+        rest = shlex.join(command[1:]) or "COMMAND"
+        raise click.UsageError(
+            f"found {command[0]} as the command, expected an environment as an option: slipway run --env {command[0]}"
+            f" -- {rest}"
+        )
     session = Session(environment, "", limit or ("app",), [*data, f"release_site={site}"])
 
     def script(host: Host) -> str:

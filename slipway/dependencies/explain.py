@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -26,14 +26,33 @@ def lock(folder: Path, wanted: Inputs, python: str, upgrade: bool = False, name:
         raise DependenciesError([*reasons(wanted, python)] or [f"{wanted.source}: {said(str(error))}"]) from error
 
 
+@dataclass(frozen=True)
+class NoWheel:
+    """A package that has wheels only for the versions of Python `others`."""
+
+    source: str
+    package: str
+    others: tuple[str, ...]
+
+
 def reasons(wanted: Inputs, python: str) -> Iterator[str]:
     """A line for each requirement that can't be installed even alone."""
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda line: _reason(replace(wanted, requirements=(line,)), python), wanted.requirements)
-        yield from (reason for reason in found if reason)
+        lines = wanted.requirements
+        found = [*pool.map(lambda line: _reason(replace(wanted, requirements=(line,)), python), lines)]
+    # One Python for all of them, if there is one.
+    allowed = SpecifierSet(wanted.requires_python)
+    shared = [one for one in MINORS if allowed.contains(f"{one}.99", prereleases=True)]
+    for one in found:
+        shared = [minor for minor in shared if minor in one.others] if isinstance(one, NoWheel) else shared
+    if any("needs Python" in one for one in found if isinstance(one, str)):
+        shared = []
+    for one in found:
+        if one:
+            yield no_wheel(one.source, one.package, python, one.others, shared) if isinstance(one, NoWheel) else one
 
 
-def _reason(alone: Inputs, python: str) -> str:
+def _reason(alone: Inputs, python: str) -> str | NoWheel:
     try:
         # Without its dependencies, which are many: a complete list names them too.
         lockfile.compiled(alone, python, no_deps=True)
@@ -42,7 +61,7 @@ def _reason(alone: Inputs, python: str) -> str:
     return ""
 
 
-def _reason_of(failure: str, alone: Inputs, python: str) -> str:
+def _reason_of(failure: str, alone: Inputs, python: str) -> str | NoWheel:
     # uv wraps its lines.
     text, source, package = " ".join(failure.split()), alone.source, alone.requirements[0].partition(" ;")[0]
     if refused := re.search(r"index URL \((\S+?)\) could not be queried due to .*?\((40[13]) ", text):
@@ -77,25 +96,29 @@ def _python_of(text: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def _no_wheel_here(alone: Inputs, package: str, python: str) -> str:
+def _no_wheel_here(alone: Inputs, package: str, python: str) -> str | NoWheel:
     """Find out for which other versions of Python it has wheels."""
     try:
         text = lockfile.compiled(alone, MINORS[0], no_deps=True, universal=True)
     except uv.UvFailed as error:
         who, specifier = _python_of(" ".join(str(error).split())) or (package, "")
-        return wrong_python(f"{alone.source}: {who}", specifier, python) or no_wheel(alone.source, package, python, ())
+        return wrong_python(f"{alone.source}: {who}", specifier, python) or NoWheel(alone.source, package, ())
     there = pylock.packages(pylock.load(text, alone.source), alone.source, alone.indexes)
     files = [file for found in there for file in found.files]
-    return no_wheel(alone.source, package, python, (one for one in MINORS if any(fits(f, tags(one)) for f in files)))
+    others = tuple(one for one in MINORS if any(fits(file, tags(one)) for file in files))
+    return NoWheel(alone.source, package, others)
 
 
-def no_wheel(source: str, package: str, python: str, others: Iterable[str]) -> str:
-    """`others` are the versions of Python for which it has wheels."""
+def no_wheel(source: str, package: str, python: str, others: Iterable[str], shared: Collection[str] = ()) -> str:
+    """`others` are the versions of Python for which it has wheels; `shared` those that all packages have files for."""
     others = [*others]
     name, minor = package.partition("==")[0], minor_of(python)
     there = f" (it has them for Python {', '.join(others)})" if others else ""
-    newer = [one for one in others if version(one) > version(minor)]
+    both = [one for one in others if one in shared]
+    newer = [one for one in both or others if version(one) > version(minor)]
     change = f'set python_version = "{newer[0]}"' if newer else "choose a newer version of it"
+    if both and not newer:
+        change = f'set python_version = "{both[-1]}" or {change}'
     return (
         f"{source}: {package} has no wheel for Python {minor} on Linux{there}: {change}, or let the server build it:"
         f' backend_build_packages = ["{name}"]'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
 
 from slipway.dependencies import explain, lockfile, pylock, uv
@@ -40,7 +41,8 @@ def problems(locked: Locked, host: Host) -> Iterator[str]:
             yield problem
         elif package.name not in locked.built and not _may_fit(package, fitting):
             others = [one for one in MINORS if _may_fit(package, tags(one))]
-            yield explain.no_wheel(locked.source, str(package), python, others)
+            shared = [one for one in others if _fits_all(locked, one)]
+            yield explain.no_wheel(locked.source, str(package), python, others, shared)
     if SERVER not in {package.name for package in here}:
         yield f"{locked.source}: found no {SERVER}, which runs the backend: add it to the dependencies"
     needed = UNPACKED * sum(_size(package, fitting) for package in here) // 2**20
@@ -98,6 +100,15 @@ def _known(package: Package, found: Package | None) -> Package:
 
 def _extras(package: Package) -> str:
     return f"[{','.join(package.extras)}]" if package.extras else ""
+
+
+def _fits_all(locked: Locked, minor: str) -> bool:
+    """Whether all packages may be installed for a minor version of Python."""
+    here = [package for package in locked.packages if applies(package.marker, minor)]
+    wanted = [*(specifier for _, specifier in locked.python), *(package.requires_python for package in here)]
+    return all(SpecifierSet(one).contains(f"{minor}.99", prereleases=True) for one in wanted) and all(
+        package.name in locked.built or _may_fit(package, tags(minor)) for package in here
+    )
 
 
 def _may_fit(package: Package, fitting: frozenset[Tag]) -> bool:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from slipway.dependencies import builds, find, lockfile, pdm, pipenv, poetry, pylock, uv_project
+from slipway.dependencies import builds, find, incompatible, lockfile, pdm, pipenv, poetry, pylock, uv_project
 from slipway.dependencies.files import LOCKS, PROJECT
 from slipway.dependencies.indexes import Index
 from slipway.dependencies.lockfile import Inputs
 from slipway.dependencies.model import Locked
 from slipway.dependencies.requirements import Requirements, read, text_of
-from slipway.dependencies.target import may_apply
+from slipway.dependencies.target import applies, may_apply
 
 
 def locked(
@@ -37,7 +37,9 @@ def locked(
         find.agree(found, read(folder / choice.beside, folder, others), choice.beside)
         found = replace(found, notes=(*found.notes, f"{choice.beside} is not used: {choice.name} locks it"))
     packages = tuple(package for package in found.packages if not package.marker or may_apply(package.marker))
-    found = replace(found, packages=packages, built=names & {package.name for package in packages})
+    old = incompatible.notes({one.name: one.version for one in packages if applies(one.marker, python)}, python)
+    notes = (*found.notes, *(f"{found.source}: {note}" for note in old))
+    found = replace(found, packages=packages, built=names & {package.name for package in packages}, notes=notes)
     if not with_builds or not found.built:
         return found
     needed = builds.load(folder, (package for package in packages if package.name in found.built), others)

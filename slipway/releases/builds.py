@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,8 @@ POINTER, MAX_POINTER_BYTES, MAX_NAMED = b"version https://git-lfs", 1024, 3
 OUTPUT = "OUTPUT"
 # What Node.js says, and the exit code of a program that the kernel has killed.
 HEAP_IS_FULL, KILLED = "heap out of memory", 137
+# What npm says of packages that want different versions of a third one.
+PEERS_CONFLICT = "code ERESOLVE"
 
 # The builds of a run by setting, folder and command; each results in a temporary folder with its output.
 Builds = dict[tuple[str, Path, str], Future[Path]]
@@ -143,6 +146,8 @@ def _why(setting: str, reason: str, done: CompletedProcess[str]) -> str:
     """Why a build failed, with the end of its output."""
     end = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-20:])
     said = f"{setting} failed ({reason}): {done.args}\n{end}"
+    if PEERS_CONFLICT in done.stdout:
+        return f"{said}\n{without_peers(setting, done.args)}"
     if not is_out_of_memory(done.returncode, done.stdout):
         return said
     return f"{said}\n{more_memory(setting, done.args)}"
@@ -153,6 +158,13 @@ def more_memory(setting: str, command: str) -> str:
     more = json.dumps(f"export NODE_OPTIONS=--max-old-space-size=6144; {command}")
     elsewhere = ", or build on the other machine (frontend_build_on)" if setting == "frontend_build" else ""
     return f"it ran out of memory: allow more, as in {setting} = {more} (in MiB){elsewhere}"
+
+
+def without_peers(setting: str, command: str) -> str:
+    """What lets npm install packages whose peer dependencies conflict."""
+    # https://docs.npmjs.com/cli/v11/using-npm/config#legacy-peer-deps
+    other = re.sub(r"\bnpm (ci|install|i)\b(?! --legacy-peer-deps)", r"npm \1 --legacy-peer-deps", command)
+    return f"peer dependencies conflict: change the packages' versions, or allow it by {setting} = {json.dumps(other)}"
 
 
 def is_out_of_memory(code: int, said: str) -> bool:

@@ -43,6 +43,9 @@ LINKS = {
 # The fallback of missing directives; navigation directives have none.
 FALLBACK = "default-src"
 WITHOUT_FALLBACK = {"form-action", "base-uri", "frame-ancestors"}
+# What a style sheet loads, from another origin. URLs elsewhere are texts: a licence, the namespace in a data: image.
+STYLE_URL = re.compile(r"(?:(@import\s+)(?:url\(\s*)?|url\(\s*)[\"']?((?:https?:)?//[^\"')\s]+)")
+STYLE_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 FONT = re.compile(r"[.](woff2?|ttf|otf|eot)([?#]|$)", re.IGNORECASE)
 # Nginx reads parameters of less than 4096 bytes, and a source that is a hash takes 54: a page's sources are in several.
 # The header with all of them must fit into the load balancer's proxy_buffer_size (templates/nginx/pass).
@@ -134,9 +137,7 @@ def _text(folder: str, path: str) -> str:
 def styles(folder: str) -> Iterator[Load]:
     """What the style sheets of a build load from other origins."""
     for path in _files(folder, ".css"):
-        for imported, url in re.findall(
-            r"(@import\s+)?(?:url\(\s*)?[\"']?((?:https?:)?//[^\"')\s]+)", _text(folder, path)
-        ):
+        for imported, url in STYLE_URL.findall(STYLE_COMMENT.sub("", _text(folder, path))):
             directive = "style-src" if imported else "font-src" if FONT.search(url) else "img-src"
             yield Load(directive, urljoin(f"{SITE}/{path}", url))
 

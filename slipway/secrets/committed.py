@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 # A part of the names of those that hold no secret: a copy to fill in.
-EXAMPLES = {"example", "sample", "template", "dist", "defaults"}
+EXAMPLES = {"example", "exemple", "exemplo", "ejemplo", "sample", "template", "dist", "defaults"}
 
 
 def was_committed(file: Path) -> bool:

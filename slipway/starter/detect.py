@@ -286,7 +286,7 @@ def valkey(of: Reading) -> Found | None:
     if not backend:
         return None
     how = "uses Redis, whose protocol Valkey speaks"
-    if name := valkey_variable(backend):
+    if "Redis" in backend.servers and (name := valkey_variable(backend)):
         return Found("valkey", True, f"{backend.servers['Redis']}: {how}; {name} has its URL")
     for name, place in backend.celery.items():
         return Found("valkey", True, f"{place}: Celery {how}; {name} has its URL")

@@ -132,7 +132,11 @@ def valkey_variable(backend: Backend) -> str:
         for one in backend.variables.found
         if re.fullmatch(r"\w*(REDIS|VALKEY)\w*_UR[LI]|REDIS_DSN", one.name.upper())
     ]
-    return names[0] if names and "Redis" in backend.servers else ""
+    # Celery's own URL is another one.
+    own = [name for name in names if name not in backend.celery]
+    if "Redis" in backend.servers:
+        return next(iter(own or names), "")
+    return own[0] if own and backend.celery else ""
 
 
 def _usual(name: str) -> str | None:

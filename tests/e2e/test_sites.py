@@ -146,6 +146,17 @@ def test_a_worker_that_exits_at_once_rolls_the_release_back(server, code):
     assert server.ssh("systemctl show --property=SubState --value codementee-mailer") == "running"
 
 
+@pytest.mark.thorough
+def test_a_renamed_site_may_not_take_the_mongodb_user_of_the_one_that_serves(server: LabHost) -> None:
+    renamed = ("--data", "site_name=renamed", "--data", f"site_domain={server.data['site_domain']}")
+    done = server.slipway("plan", "lab", *renamed)
+    assert done.returncode == 1
+    assert "mongodb_backend_user: found the user 'backend' of the running site 'codementee'" in done.stderr
+    assert 'mongodb_backend_user = "renamed"' in done.stderr
+    done = server.slipway("plan", "lab", *renamed, "--data", "mongodb_backend_user=renamed")
+    assert "mongodb_backend_user: found" not in done.stderr
+
+
 @pytest.fixture
 def blog(server: LabHost, tmp_path: Path) -> dict[str, object]:
     """The settings of a second site: the example's backend, and a prebuilt page."""

@@ -139,6 +139,10 @@ def test_what_backend_build_writes_is_released_with_the_backend(with_program, tm
         ("true", r"backend_build failed \(it wrote nothing to \$OUTPUT\)"),
         ("ln -s /etc/passwd $OUTPUT/file", "found the link file to /etc/passwd, expected links inside"),
         ("mkdir $OUTPUT/a && ln -s ../../b $OUTPUT/a/b", r"found the link a/b to \.\./\.\./b"),
+        (
+            ": npm ci; echo npm error code ERESOLVE; exit 1",
+            r'allow it by backend_build = ": npm ci --legacy-peer-deps; echo',
+        ),
         ("kill -9 $$", r"it ran out of memory: allow more, as in backend_build = .* \(in MiB\)$"),
     ],
 )
@@ -182,4 +186,20 @@ def test_a_build_on_the_server_without_memory_is_told_what_allows_more(
         'it ran out of memory: allow more, as in frontend_build = "export NODE_OPTIONS=--max-old-space-size=6144;'
         " npm run 'it'\" (in MiB), or build on the other machine (frontend_build_on)"
     )
-    assert done.stderr.splitlines() == [said, told] if is_told else [said]
+    assert done.stderr.splitlines() == ([said, told] if is_told else [said])
+
+
+def test_a_build_on_the_server_with_conflicting_peers_is_told_the_setting(settings_with, tmp_path, monkeypatch):
+    program = tmp_path / "systemd-run"
+    program.write_text("#!/bin/sh\ncat > /dev/null; echo npm error code ERESOLVE >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / artifact.SOURCE).mkdir(parents=True)
+    steps = frontend_build.build_there(settings_with(frontend_build_on="server", frontend_build="npm ci && npm run b"))
+    script = f"new={tmp_path}; {'; '.join(steps)}"
+    done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [
+        "peer dependencies conflict: change the packages' versions, or allow it by"
+        ' frontend_build = "npm ci --legacy-peer-deps && npm run b"'
+    ]

@@ -335,3 +335,39 @@ def test_uv_knows_the_versions_of_python_that_it_can_get():
     assert uv.has_python("3.12")
     assert uv.has_python("")
     assert not uv.has_python("3.19")
+
+
+# --- Versions of Python -----------------------------------------------------------------------------------------------
+
+
+def test_a_python_that_has_wheels_for_all_is_named_if_there_is_one(tmp_path, index):
+    index.add("old", "1.0", tag="cp310-cp310-manylinux2014_x86_64")
+    index.add("stable", "1.0", tag="cp39-cp39-manylinux2014_x86_64")
+    index.add("stable", "1.0", tag="cp310-cp310-manylinux2014_x86_64")
+    for text in ("old==1.0\n", "old==1.0\nstable==1.0\n"):
+        with pytest.raises(DependenciesError) as error:
+            lock(project(tmp_path, requirements__txt=text))
+        for problem in error.value.problems:
+            assert 'set python_version = "3.10" or choose a newer version of it, or let the server build' in problem
+
+
+def test_an_older_python_is_only_named_if_the_whole_lock_runs_with_it():
+    old = package("some-1.0-cp310-cp310-manylinux_2_17_x86_64.whl")
+    (problem,) = judged(old)
+    assert 'set python_version = "3.10" or choose a newer version of it, or let the server' in problem
+    (problem,) = judged(old, replace(package("other-1.0-py3-none-any.whl", requires_python=">=3.11"), name="other"))
+    assert "on Linux (it has them for Python 3.10): choose a newer version of it, or let" in problem
+    (problem,) = judged(old, python=(("pyproject.toml", ">=3.11"),))
+    assert "on Linux (it has them for Python 3.10): choose a newer version of it, or let" in problem
+
+
+@pytest.mark.parametrize(
+    ("version", "python", "count"), [("3.0.0", "3.11.2", 1), ("3.0.0", "3.10.4", 0), ("3.1.1", "3.13.0", 0)]
+)
+def test_a_package_that_does_not_run_with_the_python_is_noted(tmp_path, version, python, count):
+    text = f"motor=={version} --hash=sha256:{DIGEST}\nuvicorn==1.0 --hash=sha256:{DIGEST}\n"
+    found = resolve.locked(project(tmp_path, requirements__txt=text), "", python)
+    assert [note for note in found.notes if "motor" in note] == count * [
+        "requirements.txt: motor 3.0.0 does not run with Python 3.11: take motor 3.1 or newer, or set"
+        ' python_version = "3.10"'
+    ]

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from slipway.cli import by_ssh, logs
 from slipway.cli.logs import log_script
-from slipway.cli.on_server import mongosh_script, run_script
+from slipway.cli.on_server import mongosh_script, run, run_script
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
 from slipway.ui.console import Console
@@ -196,3 +197,9 @@ class Data(dict):
 
     def dict(self):
         return {**self}
+
+
+def test_an_environment_in_the_place_of_the_command_is_refused_with_the_right_form():
+    done = CliRunner().invoke(run, ["lab", "--", "python", "-c", "print(1)"])
+    assert done.exit_code == 2
+    assert "slipway run --env lab -- python -c 'print(1)'" in " ".join(done.output.split())

@@ -217,6 +217,16 @@ def test_a_page_that_would_be_blank_is_reported_before_anybody_sees_it(tmp_path,
     assert told in problem
 
 
+def test_urls_that_a_style_sheet_does_not_load_are_no_loads(tmp_path):
+    folder = build(tmp_path, '<script src="/main.js"></script>', "main.js")
+    (tmp_path / "main.css").write_text(
+        "/*! tailwindcss v3 | MIT License | https://tailwindcss.com */ /* url(https://old.example/a.png)\n*/"
+        " a { background: url(\"data:image/svg+xml,%3csvg xmlns='http://www.w3.org/2000/svg'/%3e\") }"
+        " b::after { content: 'https://text.example' }"
+    )
+    assert hints(folder, SELF, "") == []
+
+
 def test_a_page_that_works_without_a_script_from_elsewhere_is_no_error_but_it_is_reported(tmp_path):
     page = '<script src="/main.js"></script><script src="https://count.example/c.js"></script>'
     folder = build(tmp_path, page, "main.js")

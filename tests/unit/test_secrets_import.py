@@ -204,7 +204,7 @@ def test_a_file_in_git_is_warned_of_also_where_it_was_removed(project):
 def test_env_files_of_a_source_that_git_tracks_are_found_and_examples_are_none(tmp_path):
     source = tmp_path / "backend"
     (source / "app").mkdir(parents=True)
-    for name in (".env", "app/.env.production", ".env.example", ".env.local", "environment.py", ".envrc"):
+    for name in (".env", "app/.env.production", ".env.example", ".env.exemple", ".env.local", "env.py", ".envrc"):
         (source / name).touch()
     assert committed.env_files(source) == []
     committed.env_files.cache_clear()

@@ -84,3 +84,22 @@ def test_a_broker_in_the_code_is_reported(tmp_path, code, address, is_rabbit):
     assert ("RabbitMQ, which Slipway does not install" in notes) is is_rabbit
     assert "found no variable with the URL of Celery's broker" not in notes
     assert "hunter2" not in notes
+
+
+@pytest.mark.parametrize(
+    ("command", "files", "is_told"),
+    [
+        ("python -m todo", {"todo/__main__.py": "from todo.cli import main\nmain()\n"}, False),
+        ("python /srv/run.py", {"run.py": "import uvicorn\nuvicorn.run('todo.main:app')\n"}, False),
+        ("python -m todo.cli", {}, False),
+        ("python -m jobs", {"jobs.py": "import time\nfrom todo.main import app\n"}, True),
+        ("python -m elsewhere", {}, True),
+    ],
+)
+def test_a_container_that_starts_the_server_by_a_module_is_no_service(tmp_path, command, files, is_told):
+    main = f"{APP}if __name__ == '__main__':\n    import uvicorn\n    uvicorn.run(app)\n"
+    cli = "import uvicorn\n\ndef main():\n    uvicorn.run('todo.main:app', port=80)\n"
+    compose = f"services:\n  web:\n    build: .\n    command: {command}\n"
+    files = {"todo/__init__.py": "", "todo/main.py": main, "todo/cli.py": cli, "docker-compose.yml": compose, **files}
+    notes = notes_of(tmp_path, files)
+    assert (f"a container runs it beside the backend: `{command}`; add it to services" in notes) is is_told

@@ -39,6 +39,8 @@ def names(top, code: str) -> set[str]:
         "import os\nenv = os.environ\nenv['NAME']",
         "import os\nKEY = 'NAME'\nos.getenv(KEY)",
         "from decouple import config\nconfig('NAME', default='x', cast=int)",
+        "import decouple as env\nenv.config('NAME', default='x')",
+        "import decouple\ndecouple.config('NAME')",
         "from starlette.config import Config\nconfig = Config('.env')\nconfig('NAME', cast=str, default='x')",
         "from environs import Env\nenv = Env()\nenv.read_env()\nenv.str('NAME')",
         "from environs import Env\nenv = Env()\nenv('NAME')",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from slipway.starter.reading import compose
 from slipway.starter.reading.apps import App
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+from slipway.starter.reading.python import Code, dotted_of, is_main
 
 # Servers, programs of task queues, and tools for development.
 _KNOWN = re.compile(
@@ -34,9 +36,31 @@ class Beside:
     is_first: bool = False
 
 
-def beside(repository: Repository, app: App) -> list[Beside]:
-    found = {one.command: one for one in (*_services(repository, app), *_before(repository, app))}
-    return [*found.values()]
+def beside(repository: Repository, app: App, code: Code) -> list[Beside]:
+    services = (one for one in _services(repository, app) if not _serves(code, one.command))
+    return [*{one.command: one for one in (*services, *_before(repository, app))}.values()]
+
+
+def _serves(code: Code, command: str) -> bool:
+    """Whether a command runs a module that starts a server, itself or by one that it imports."""
+    for name, file in re.findall(r"\bpython[\d.]*\s+(?:-[a-zA-Z]\s+)*?(?:-m\s+([\w.]+)|([\w./-]+\.py)\b)", command):
+        parts = file.removesuffix(".py").strip("./").split("/")
+        # The path in a container may begin with its folder.
+        names = [f"{name}.__main__", name] if name else [".".join(parts[count:]) for count in range(len(parts))]
+        if module := next((found for one in names if (found := code.module(one))), None):
+            imported = (found for one in module.imported if (found := code.module(one)))
+            return _starts(module.tree) or any(_starts(one.tree, is_imported=True) for one in imported)
+    return False
+
+
+def _starts(tree: ast.AST, is_imported: bool = False) -> bool:
+    if isinstance(tree, ast.Call) and re.match(r"(uvicorn|hypercorn|granian)\b", dotted_of(tree.func)):
+        return True
+    # What runs if the file itself is run does not run if it is imported.
+    inner = [
+        one for one in ast.iter_child_nodes(tree) if not (is_imported and isinstance(one, ast.If) and is_main(one))
+    ]
+    return any(_starts(one, is_imported) for one in inner)
 
 
 def _services(repository: Repository, app: App) -> Iterator[Beside]:

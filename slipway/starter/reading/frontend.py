@@ -14,6 +14,7 @@ from slipway.settings import frontend_tool, node_versions
 from slipway.settings.frontend_tool import NO_BUILD
 from slipway.starter.reading import pages_server
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of
+from slipway.starter.reading.npm_options import without_peers
 from slipway.starter.reading.pages_server import PagesServer
 
 _GOOD_FOLDERS = ("frontend", "web", "client", "ui", "webapp", "front", "app", "site", "dashboard", "www")
@@ -167,6 +168,9 @@ def _frontend(repository: Repository, file: str, package: dict[str, Any]) -> Fro
         _with(found, "NODE_OPTIONS=--openssl-legacy-provider", reason)
     if not tool.marks and not frontend_tool.output(str(repository.top / folder)):
         found.problems.append(f"{file}: the build's output is unknown; set frontend_output and frontend_assets")
+    if manager.name == "npm" and (where := without_peers(repository, folder)):
+        found.build = re.sub(r"^npm (ci|install)\b", r"npm \1 --legacy-peer-deps", found.build)
+        found.reasons.append(f"{where}: --legacy-peer-deps")
     own_build = found.build
     _CONFIGURED.get(tool.name, lambda *_: None)(repository, found)
     output = found.output or frontend_tool.output(str(repository.top / folder))

@@ -14,6 +14,7 @@ from slipway.starter.reading.values import Values
 _WITH_BEANIE = ("beanie", "fastapi-users-db-beanie", "fastapi-users[beanie]")
 _MONGO = ("pymongo", "motor", "odmantic", "mongoengine", "umongo", "fastapi-contrib", *_WITH_BEANIE)
 _ALL = ("fastapi[all]", "fastapi[standard]")
+_USERS = ("fastapi-users", "fastapi-users[beanie]", "fastapi-users-db-beanie")
 # Modules that applications of this kind import, and the packages of which one brings each: the one to name first.
 # A package that is in no list may come with another one, so that these are only those where that is known.
 PROVIDERS = {
@@ -28,6 +29,27 @@ PROVIDERS = {
     "slowapi": ("slowapi",),
     "socketio": ("python-socketio", "fastapi-socketio"),
     "pydantic_settings": ("pydantic-settings", *_ALL),
+    "dotenv": (
+        *("python-dotenv", "uvicorn[standard]", "pydantic-settings", "pydantic[dotenv]", "environs", "fastapi-mail"),
+        *_ALL,
+    ),
+    "passlib": ("passlib", *_USERS),
+    "jwt": ("pyjwt", "jwt", "fastapi-jwt-auth", "async-fastapi-jwt-auth", "twilio", "msal", "firebase-admin", *_USERS),
+    "jinja2": ("jinja2", "starlette[full]", "flask", "torch", "fastapi-mail", "jinja2-fragments", "sqladmin", *_ALL),
+    "aiofiles": ("aiofiles", "starlette[full]", "fastapi-mail", "quart", *_ALL),
+    "redis": (
+        *("redis", "celery[redis]", "kombu[redis]", "arq", "rq", "redis-om", "fastapi-limiter"),
+        *("fastapi-cache2[redis]", "aiocache[redis]", "dramatiq[redis]", "taskiq-redis", "saq"),
+    ),
+    "yaml": (
+        *("pyyaml", "uvicorn[standard]", "dynaconf", "kubernetes", "transformers", "huggingface-hub", "langchain"),
+        *("langchain-core", "langchain-community", "omegaconf", "sentence-transformers", "openapi-spec-validator"),
+        *("pydantic-settings[yaml]", *_ALL),
+    ),
+    "dateutil": (
+        *("python-dateutil", "pandas", "boto3", "botocore", "aioboto3", "celery", "arrow", "matplotlib", "croniter"),
+        *("kubernetes", "freezegun", "fastapi-jwt-auth", "google-cloud-bigquery", "icalendar", "pendulum"),
+    ),
 }
 # The same for what FastAPI and pydantic import themselves as soon as one of these names is used.
 IMPLIED = {

@@ -61,7 +61,7 @@ def dependencies(repository: Repository, app_file: str, root: str) -> Dependenci
     return _in(repository, folder_of(others[0])) if others else None
 
 
-_INSTALLS = re.compile(r"\bpip3?\s+install\b[^\n&|;]*?(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'&|;,]+)")
+_INSTALLS = re.compile(r"\bpip3?\s+install\b[^\n&|;]*?(?:-r|--requirement)[= ]?\s*[\"']?([^\s\"'`&|;,]+)")
 _COPIES = re.compile(r"^\s*(?:COPY|ADD)\s+(?:--\S+\s+)*(\S+)\s+(\S+)\s*$", re.MULTILINE)
 _FOR_WORK = re.compile(r"dev|test|local|docs?|lint|debug", re.IGNORECASE)
 
@@ -80,6 +80,34 @@ def as_installed(
             return Dependencies(folder_of(named[0]), named[0], _form(repository, named[0]), names, place)
         if named:
             break
+    return listed
+
+
+# The commands of other tools that install what their locks name.
+_LOCKS_OF = {
+    "uv.lock": re.compile(r"\buv[\"',\s]+sync\b"),
+    "poetry.lock": re.compile(r"\bpoetry[\"',\s]+(?:install|sync)\b"),
+    "pdm.lock": re.compile(r"\bpdm[\"',\s]+(?:install|sync)\b"),
+    "Pipfile.lock": re.compile(r"\bpipenv[\"',\s]+(?:install|sync)\b"),
+}
+
+
+def by_tool(repository: Repository, listed: Dependencies | None, files: Iterable[str]) -> Dependencies | None:
+    """The lock that one of `files` installs, if there are other locks or lists beside it, which may disagree."""
+    prefix = f"{listed.folder}/" if listed and listed.folder else ""
+    there = [name for name in (*LOCKS, *LISTS) if repository.has(f"{prefix}{name}")]
+    for file in files if listed and not listed.installed_at and len(there) > 1 else ():
+        text = repository.read(file) or ""
+        # One that also installs a list by pip leaves the choice open.
+        if _INSTALLS.search(text):
+            continue
+        found = {name: match for name, one in _LOCKS_OF.items() if name in there and (match := one.search(text))}
+        if listed and len(found) == 1:
+            ((name, match),) = found.items()
+            lock = f"{prefix}{name}"
+            names = frozenset(_names(repository, lock))
+            place = Place(file, line_of(text, match.start()))
+            return Dependencies(listed.folder, lock, _form(repository, lock), names, place)
     return listed
 
 
@@ -254,6 +282,10 @@ _PLACES = (
     ("environment.yml", re.compile(r"python\s*=+\s*(3\.\d+)")),
 )  # fmt: skip
 _IMAGE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)?\S*python[^\s:]*:\S*?(3\.\d+)", re.MULTILINE | re.IGNORECASE)
+# What pip-compile and uv begin a list with.
+_COMPILED = re.compile(
+    r"^#.*(?:pip-compile with [Pp]ython |uv pip compile .*--python-version[= ])(3\.\d+)", re.MULTILINE
+)
 _ARGUMENT = re.compile(r"^\s*ARG\s+PYTHON_VERSION=[\"']?(3\.\d+)", re.MULTILINE)
 
 
@@ -292,4 +324,10 @@ def pythons(repository: Repository, folders: list[str]) -> list[Wanted]:
                 text = repository.read(file) or ""
                 if match := _IMAGE.search(text) or _ARGUMENT.search(text):
                     found.append(Wanted(match[1], Place(file, line_of(text, match.start(1)))))
+    # A list that was compiled for a Python may have no files for another one.
+    for folder in folders if not any(one.series for one in found) else ():
+        file = f"{folder}/requirements.txt".lstrip("/")
+        text = repository.read(file) if repository.has(file) else None
+        if text and (match := _COMPILED.search(text)):
+            found.append(Wanted(match[1], Place(file, line_of(text, match.start(1)))))
     return sorted(found, key=lambda one: not one.series)

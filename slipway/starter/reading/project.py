@@ -16,7 +16,15 @@ from slipway.starter.reading.folders import Served, Written, is_served, served, 
 from slipway.starter.reading.frontend import Frontend, frontends
 from slipway.starter.reading.mongo import Mongo, mongo
 from slipway.starter.reading.needs import fixed_keys
-from slipway.starter.reading.packages import Dependencies, Wanted, as_installed, dependencies, pythons, version_of
+from slipway.starter.reading.packages import (
+    Dependencies,
+    Wanted,
+    as_installed,
+    by_tool,
+    dependencies,
+    pythons,
+    version_of,
+)
 from slipway.starter.reading.python import Code, Module, called, dotted_of
 from slipway.starter.reading.roots import code_of, common, is_within
 from slipway.starter.reading.routes import Route, Routes, described, routes
@@ -151,6 +159,7 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     near = [file for file in repository.files if folder_of(file) in parents(app.root) and _installs(file)]
     starts = [app.start.place.file] if app.start else []
     listed = as_installed(repository, dependencies(repository, app.file, app.root), [*starts, *near], app.root)
+    listed = by_tool(repository, listed, [*starts, *near])
     folders = [app.root, *([listed.folder] if listed else [])]
     read_variables = variables(values, modules, repository, folders)
     roots = [app.root, *code.others]
@@ -183,7 +192,7 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     version = version_of(repository, listed, "fastapi")
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
     found.celery = celery_variables(values, modules, read_variables)
-    found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app)
+    found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app, code)
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)

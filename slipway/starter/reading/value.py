@@ -6,6 +6,7 @@ import ast
 import posixpath
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from slipway.starter.reading.files import Place
 from slipway.starter.reading.python import Function, Module, assignments, blocks
@@ -31,6 +32,20 @@ class Env:
     is_number: bool = False
     # Its type accepts only URLs.
     is_url: bool = False
+
+
+class Reader(NamedTuple):
+    """A function that reads a variable: the positions of the arguments with its name and default, and what it makes of
+    the name."""
+
+    position: int
+    fallback: int | None
+    before: str = ""
+    after: str = ""
+    is_upper: bool = False
+
+    def name_of(self, given: str) -> str:
+        return f"{self.before}{given.upper() if self.is_upper else given}{self.after}"
 
 
 Part = str | Env | None

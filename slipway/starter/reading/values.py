@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from slipway.starter.reading.calls import Calls
 from slipway.starter.reading.classes import Classes
@@ -20,6 +19,7 @@ from slipway.starter.reading.value import (
     TOP,
     UNKNOWN,
     Env,
+    Reader,
     Scope,
     Value,
     beginning_of,
@@ -45,20 +45,6 @@ _SAME_METHODS = {
     "lower", "upper", "encode", "decode", "removesuffix", "render_as_string", "human_repr", "__str__",
 }  # fmt: skip
 ENV_TYPES = {"str", "int", "bool", "float", "list", "json", "url", "path", "db", "db_url", "secret", "dict", "enum"}
-
-
-class Reader(NamedTuple):
-    """A function that reads a variable: the positions of the arguments with its name and default, and what it makes of
-    the name."""
-
-    position: int
-    fallback: int | None
-    before: str = ""
-    after: str = ""
-    is_upper: bool = False
-
-    def name_of(self, given: str) -> str:
-        return f"{self.before}{given.upper() if self.is_upper else given}{self.after}"
 
 
 class Values:
@@ -342,7 +328,11 @@ class Values:
 
     def _reader(self, owner: str, method: str, scope: Scope) -> int:
         """The position of the default in a call that reads a variable: `config("X")` of python-decouple or starlette,
-        `env("X")` and `env.str("X")` of environs; 0 for other calls."""
+        `env("X")` and `env.str("X")` of environs; 0 for other calls. `config` may be one of a module."""
+        if method == "config" and (module := self.module_of(ast.Name(owner, ast.Load()), scope)):
+            return self._reader(method, "", Scope(module))
+        if method == "config" and scope.module.imports.get(owner) == ("decouple", ""):
+            return 1
         if method and method not in ENV_TYPES:
             return 0
         if not method and scope.module.imports.get(owner, ("",))[0] == "decouple":
@@ -383,6 +373,7 @@ class Values:
 _OF_INTEREST = (
     *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
     *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem, ast.If),
+    *(ast.Compare, ast.Match),
 )
 
 

@@ -11,14 +11,15 @@ from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
-from slipway.starter.reading.value import Env, Scope, envs_in
-from slipway.starter.reading.values import Reader, Values
+from slipway.starter.reading.stages import productions
+from slipway.starter.reading.value import Env, Reader, Scope, envs_in
+from slipway.starter.reading.values import Values
 
 # Example files, best first; a developer's own .env comes last.
 EXAMPLES = (
     ".env.production", ".env.prod", ".env.example", ".env.sample", ".env.template", ".env.dist", "env.example",
     "example.env", "sample.env", ".env.default", ".env.defaults", ".example.env", ".env.dev", ".env.development",
-    ".env.local.example", ".env.local", ".env",
+    ".env.exemple", ".env.exemplo", ".env.ejemplo", ".env.local.example", ".env.local", ".env",
 )  # fmt: skip
 # Variables that every process has, or that only scripts or other services read.
 _OWN = re.compile(
@@ -58,6 +59,8 @@ class Variable:
     is_url: bool = False
     # Any text but an empty one is true: the code calls bool() with it.
     is_truth: bool = False
+    # The names of production that the code compares it with.
+    productions: tuple[str, ...] = ()
     example: str | None = None
     example_place: Place | None = None
 
@@ -87,7 +90,8 @@ def production_stage(variable: Variable) -> str:
         return ""
     production = next((one for one in variable.choices if one.lower().startswith("prod")), "")
     is_usual = variable.default is None or _FOR_DEVELOPMENT.fullmatch(variable.known)
-    return production or ("production" if not variable.choices and is_usual else "")
+    compared = variable.productions[0] if variable.productions else "production"
+    return production or (compared if not variable.choices and is_usual else "")
 
 
 def is_secret_name(name: str) -> bool:
@@ -152,6 +156,9 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
         )
         for one in _merged(envs)
     ]
+    stages = {one.name for one in merged if _STAGE.fullmatch(one.name.upper())}
+    named = productions(values, modules, repository, stages)
+    merged = [replace(one, productions=named.get(one.name, ())) for one in merged]
     return Variables(_with_examples(merged, repository, folders), from_files)
 
 
