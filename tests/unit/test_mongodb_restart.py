@@ -9,7 +9,7 @@ import pytest
 from slipway.facts.earlier import Earlier
 from slipway.facts.mongodb import MongodbData
 from slipway.facts.ssh import Sshd
-from slipway.ops import backup
+from slipway.ops.backup import KEPT
 from slipway.tasks import mongodb
 from support.described import described, run_deploy
 
@@ -28,9 +28,8 @@ PROGRAMS = {
 def restarted(settings_with, tmp_path, monkeypatch):
     """Restarts one that has a configuration, with what its data are before and after; returns what happened."""
     config, limits = tmp_path / "mongod.conf", tmp_path / "limits"
-    for name, path in (("CONFIG", config), ("LIMITS", limits), ("KEPT", tmp_path / "kept")):
+    for name, path in (("CONFIG", config), ("LIMITS", limits)):
         monkeypatch.setattr(mongodb, name, str(path))
-    monkeypatch.setattr(backup, "KEPT", str(tmp_path / "kept"))
     (tmp_path / "bin").mkdir()
     for name, text in PROGRAMS.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -44,7 +43,9 @@ def restarted(settings_with, tmp_path, monkeypatch):
         with described(settings_with(mongodb_replica_set=""), ("db",)) as (server, _):
             mongodb.restart_with_its_data(name="Restart", settings=settings_with(mongodb_replica_set=""), **given)
             (command,) = server.operations[0].commands()
-        script = str(command).replace("/run/slipway-mongodb", f"{tmp_path}/private")
+        script = str(command)
+        for folder, own in (("/run/slipway-mongodb", "private"), (KEPT, "kept")):
+            script = script.replace(folder, f"{tmp_path}/{own}")
         env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "ROOT": str(tmp_path)}
         done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False)
         said = [line for line in (tmp_path / "said").read_text().splitlines() if "mongod" in line or line == "alone"]
