@@ -14,7 +14,7 @@ from slipway.ops.files import link, put
 from slipway.ops.units import restart, service
 from slipway.settings.model import Settings
 from slipway.tasks.authority import server_certificate
-from slipway.tasks.sizes import journal_max_mb
+from slipway.tasks.sizes import journal_configuration
 
 # Since this Debian the locale is in systemd's locale.conf; each boot makes /etc/default/locale a link to it
 # (/usr/lib/tmpfiles.d/debian.conf).
@@ -45,7 +45,7 @@ def base(settings: Settings) -> None:
     journal = put(
         name="Limit the journal's size",
         path=JOURNALD,
-        content=f"[Journal]\nStorage=persistent\nSystemMaxUse={journal_max_mb(settings)}M\n",
+        content=journal_configuration(settings),
     )
     restart(name="Restart the journal", unit="systemd-journald.service", _if=journal.did_change)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 
-from slipway.facts.sizes import Sizes
+from slipway.facts.sizes import JOURNAL_KEPT, Sizes
 from slipway.settings.model import Settings
 
 # In MiB. journald removes its oldest entries as soon as it has a smaller limit: with room for new ones, and a step, so
@@ -32,6 +32,13 @@ def journal_max_mb(settings: Settings) -> int:
     journal = int(found.get("journal", 0))
     needed = -(-(journal + JOURNAL_ROOM) // JOURNAL_ROOM) * JOURNAL_ROOM if journal > settings.journal_max_mb else 0
     return max(settings.journal_max_mb, needed, int(found.get("limit", 0)))
+
+
+def journal_configuration(settings: Settings) -> str:
+    """journald.conf(5) with that limit."""
+    limit = journal_max_mb(settings)
+    kept = "" if limit == settings.journal_max_mb else f"{JOURNAL_KEPT}\n"
+    return f"[Journal]\nStorage=persistent\n{kept}SystemMaxUse={limit}M\n"
 
 
 def remarks(settings: Settings) -> list[str]:
