@@ -94,3 +94,22 @@ def test_a_signal_ends_all_tasks(tmp_path):
     processes = [one.name for one in tmp_path.iterdir()]
     assert len(processes) == 2
     assert not any(Path(f"/proc/{one}").exists() for one in processes)
+
+
+def test_slices_are_stored_in_repositories_at_once(tmp_path):
+    script = """
+    from types import SimpleNamespace
+    from slipway.backups import slicing
+
+    def slice_within(facts, repository, seconds):
+        Path(sys.argv[1], repository.name).touch()
+        while repository.name == "far" and not Path(sys.argv[1], "near").exists():
+            time.sleep(0.1)
+
+    slicing._slice_within, slicing.PAUSE_SECONDS = slice_within, 60
+    slicing.repositories = lambda facts: [SimpleNamespace(name=name) for name in ("far", "near")]
+    with limited(20, "all"):
+        slicing.take(None)
+    print("done")
+    """
+    assert said_by(script, tmp_path) == "done"
