@@ -13,6 +13,7 @@ from slipway.adoption.apt import same_repository, without
 from slipway.adoption.mongod import is_begun
 from slipway.adoption.nginx import observed
 from slipway.engine.components import Drift, component, component_step
+from slipway.engine.notes import note
 from slipway.engine.uploads import with_input
 from slipway.facts import mongodb_data as mongodb_data_program
 from slipway.facts.base import Output
@@ -108,8 +109,9 @@ def problems(settings: Settings) -> list[str]:
     found = mongodb_packages.problems(settings)
     if settings.mongodb_data.startswith("/var/lib/"):
         found += set_problems(settings, int(host.get_fact(Machine)["disk:/var/lib"].split()[1]))
-    found += mongodb_members.problems(settings) + mongodb_elsewhere.problems(settings)
-    return found + other_sites.problems(settings)
+    for text in other_sites.remarks(settings):
+        note(text)
+    return found + mongodb_members.problems(settings) + mongodb_elsewhere.problems(settings)
 
 
 def drifts(settings: Settings) -> dict[str, Drift]:

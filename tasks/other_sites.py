@@ -16,14 +16,14 @@ from slipway.settings.model import Settings
 from slipway.tasks.packages import is_new
 
 
-def problems(settings: Settings) -> list[str]:
+def remarks(settings: Settings) -> list[str]:
     """A line for each new site whose MongoDB user another site on this host logs in as."""
     if is_new() or "app" not in host.groups:
         return []
     found = host.get_fact(Output, command=running(settings)).split()
     others = [name.removeprefix("other:") for name in found if name.startswith("other:")]
     added = [site for site in settings.all_sites if f"new:{site.site_name}" in found]
-    return [line for site in added for other in others if (line := _problem(site, other))]
+    return [line for site in added for other in others if (line := _remark(site, other))]
 
 
 def running(settings: Settings) -> str:
@@ -39,7 +39,7 @@ new=; for name in {names}; do [ -e /etc/$name/credentials/{MONGODB_BACKEND} ] ||
 done"""
 
 
-def _problem(site: Settings, other: str) -> str:
+def _remark(site: Settings, other: str) -> str:
     user = site.mongodb_backend_user
     found: dict[str, str] = host.get_fact(
         MongodbUsers,
@@ -51,7 +51,7 @@ def _problem(site: Settings, other: str) -> str:
     if found.get(user, "refused") in ("", "refused") or found.get("server") == "away":
         return ""
     return (
-        f"mongodb_backend_user: found the user {user!r} of the running site {other!r}, which is not in the settings,"
-        f" and would fail with the user's new password; need both sites in `sites`, or, if {site.site_name!r} takes its"
-        f' place, a user of its own: mongodb_backend_user = "{site.site_name}"'
+        f"mongodb_backend_user: the running site {other!r}, which is not in the settings, has the same user {user!r},"
+        f" and fails from its new password on; to keep it up until {site.site_name!r} takes its place:"
+        f' mongodb_backend_user = "{site.site_name}"; to keep both: `sites`'
     )

@@ -60,13 +60,13 @@ def test_another_running_site_is_looked_for_where_a_site_is_new(settings, tmp_pa
         ({"new=;": "", MongodbUsers: {"server": "closed", "backend": "ab12"}}, 0),
     ],
 )
-def test_a_site_that_would_take_another_ones_mongodb_user_is_refused(settings, monkeypatch, answers, count):
+def test_a_site_that_would_take_another_ones_mongodb_user_is_noted(settings, monkeypatch, answers, count):
     box = FakeHost(("app", "db"))
     box.answers = {FileState: THERE, **answers}
     for module in (other_sites, packages):
         monkeypatch.setattr(module, "host", box)
-    assert other_sites.problems(settings) == count * [
-        "mongodb_backend_user: found the user 'backend' of the running site 'old', which is not in the settings, and"
-        " would fail with the user's new password; need both sites in `sites`, or, if 'shop' takes its place, a user of"
-        ' its own: mongodb_backend_user = "shop"'
+    assert other_sites.remarks(settings) == count * [
+        "mongodb_backend_user: the running site 'old', which is not in the settings, has the same user 'backend', and"
+        " fails from its new password on; to keep it up until 'shop' takes its place:"
+        ' mongodb_backend_user = "shop"; to keep both: `sites`'
     ]

@@ -282,10 +282,6 @@ _PLACES = (
     ("environment.yml", re.compile(r"python\s*=+\s*(3\.\d+)")),
 )  # fmt: skip
 _IMAGE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)?\S*python[^\s:]*:\S*?(3\.\d+)", re.MULTILINE | re.IGNORECASE)
-# What pip-compile and uv begin a list with.
-_COMPILED = re.compile(
-    r"^#.*(?:pip-compile with [Pp]ython |uv pip compile .*--python-version[= ])(3\.\d+)", re.MULTILINE
-)
 _ARGUMENT = re.compile(r"^\s*ARG\s+PYTHON_VERSION=[\"']?(3\.\d+)", re.MULTILINE)
 
 
@@ -324,10 +320,4 @@ def pythons(repository: Repository, folders: list[str]) -> list[Wanted]:
                 text = repository.read(file) or ""
                 if match := _IMAGE.search(text) or _ARGUMENT.search(text):
                     found.append(Wanted(match[1], Place(file, line_of(text, match.start(1)))))
-    # A list that was compiled for a Python may have no files for another one.
-    for folder in folders if not any(one.series for one in found) else ():
-        file = f"{folder}/requirements.txt".lstrip("/")
-        text = repository.read(file) if repository.has(file) else None
-        if text and (match := _COMPILED.search(text)):
-            found.append(Wanted(match[1], Place(file, line_of(text, match.start(1)))))
     return sorted(found, key=lambda one: not one.series)
