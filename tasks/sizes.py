@@ -19,7 +19,7 @@ def swap_mb(settings: Settings) -> int:
 
 
 def new_swap_mb(settings: Settings) -> int:
-    """The size of the swap file that is to be made, 0 if it is there."""
+    """The size of the swap file to create, 0 if there is one of that size."""
     wanted = swap_mb(settings)
     return 0 if host.get_fact(Sizes).get("swap") == str(wanted) else wanted
 

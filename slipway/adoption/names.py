@@ -10,8 +10,6 @@ from slipway.adoption.nginx_config import MAIN
 from slipway.settings.model import Settings
 
 NO_LOGIN = {"/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false"}
-# Slipway's entries in a site's folder.
-LAYOUT = {"current", "previous", "next", "releases", "venvs"}
 # Options of a unit that Slipway's drop-ins do not override, or to which values add up.
 CHANGES_A_UNIT = re.compile(
     r"^\s*(Exec\w+|Type|User|Group|PIDFile|Root\w+|\w*Paths|Condition\w+|Environment\w*|Conflicts)\s*=.*$", re.MULTILINE

@@ -360,10 +360,6 @@ def _definitions(directives: Sequence[Directive]) -> dict[str, Directive]:
     return {one.arguments[-1]: one for one in all_of(directives) if one.name in DEFINES and one.arguments}
 
 
-def kept_servers(found: Found, settings: Settings) -> Sequence[str]:
-    return [f"{server.file} ({', '.join(server.names) or 'default'})" for server in remaining(found, settings)]
-
-
 def observed(found: Found, settings: Settings) -> str:
     """A shell command that prints the status of each kept server, one per line: "blog.example:443=200"; "" if there are
     none. One that does not answer, or answers 5xx, is left out, and so is one that the owner has given up
