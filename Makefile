@@ -9,6 +9,8 @@ PYTEST = $(BIN)/pytest --durations=10 $(PYTEST_OPTIONS)
 ON_HOSTS = --no-loadscope-reorder
 # Tests mostly wait for hosts: more workers than cores.
 WORKERS ?= 4
+# Whatever the machine says: each run would compile all tests and each command's modules again.
+export PYTHONDONTWRITEBYTECODE :=
 # Debian ships venv apart from Python.
 ENSURE_VENV = $(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
         gevent.spawn(gevent.sleep, 10**6)
     elif config.option.verbose > 0:
         config.pluginmanager.register(FailuresAtOnce(config))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded, which stays until the end, out of each garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 class FailuresAtOnce:

@@ -33,6 +33,7 @@ import shlex
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,7 +81,7 @@ AUTHORITY = SimpleNamespace(
 )
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.CSafeLoader):
     pass
 
 
@@ -91,7 +92,7 @@ Loader.add_constructor("!login", lambda loader, node: Login(*loader.construct_se
 Loader.add_constructor("!ready", lambda loader, node: Ready(*loader.construct_sequence(node)))
 
 
-def _call(loader: yaml.SafeLoader, node: yaml.Node) -> Callable[[], Any]:
+def _call(loader: yaml.CSafeLoader, node: yaml.Node) -> Callable[[], Any]:
     is_list = isinstance(node, yaml.SequenceNode)
     value = loader.construct_sequence(node) if is_list else loader.construct_scalar(node)  # type: ignore[arg-type]
     return lambda: value
@@ -164,6 +165,7 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+@cache
 def operations() -> dict[str, Callable[..., Any]]:
     """All operations of the code base, by `<module>.<operation>`, without pyinfra's wrapper."""
     found = {}
@@ -183,7 +185,7 @@ def parts(path: Path) -> tuple[str, str]:
 
 
 def expected(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(parts(path)[1]) or {}
+    return yaml.load(parts(path)[1], yaml.CSafeLoader) or {}
 
 
 def rewrite(path: Path, found: dict[str, Any]) -> None:

@@ -32,12 +32,26 @@ PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0cWoRVeYh0DsKwGWEekVb8yWCM2e
 PROJECT = Path(__file__).resolve().parents[2]
 # RFC 2606: never resolves, so that any connection would fail.
 INVENTORY = 'web = app = db = ["server.invalid"]\n'
-# The longest modules start first, so that no worker is left with one at the end.
-FIRST = ("remote_shell", "components", "wheel", "dependencies", "connector", "openssh", "own_component", "sources")
+# Modules that mostly wait, and those that take a processor longest, each the longest first.
+WAITING = (
+    *("remote_shell", "connector", "backup_parallel", "release_program", "leaks", "backend_health"),
+    *("limits", "mistakes", "visitors", "alarms", "mongodb_set", "mongodb_members"),
+)
+LONG = ("dependencies", "starter", "plain_pyinfra", "cli", "templates", "components", "own_component", "package_builds")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in FIRST)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the modules to the workers, as pytest-xdist gives each a part of the items as they stand: two begin with
+    what waits, and leave the processors to the others."""
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path.stem.removeprefix("test_"), []).append(item)
+    hands: list[list[pytest.Item]] = [[] for _ in range(getattr(config, "workerinput", {}).get("workercount", 1))]
+    for number, name in enumerate(WAITING):
+        hands[number % min(2, len(hands))].extend(modules.pop(name, []))
+    for name in sorted(modules, key=lambda name: name not in LONG):
+        min(hands, key=len).extend(modules[name])
+    items[:] = [item for hand in hands for item in hand]
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ def test_more_servers_serve_more_until_another_kind_is_busy():
 def test_the_simulation_is_that_of_a_single_queue_where_there_is_a_formula():
     # M/M/1: the time in the system is exponential with the mean D / (1 - U).
     alone = Demands(balancer=0, server=0.01, database=0, bytes=0)
-    found = times(50, alone, servers=1, share=1, others=1, seconds=1_500)
+    found = times(50, alone, servers=1, share=1, others=1, seconds=500)
     assert sum(found) / len(found) == pytest.approx(0.02, rel=0.15)
     assert percentile(found, 99) == pytest.approx(0.02 * 4.605, rel=0.2)
 

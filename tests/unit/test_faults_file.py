@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,16 @@ GOLDEN = PROJECT / "tests/unit/operations"
 PRODUCT = ("slipway/", "tasks/", "templates/", "lab/", "deploy.py", "release.py", "rollback.py")
 
 
+@cache
+def text_of(path: str) -> str:
+    """A file that many faults are about."""
+    return (PROJECT / path).read_text()
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_fits_the_product_and_names_tests_that_are_there(fault):
     assert fault.file.startswith(PRODUCT)
-    assert fault.planted((PROJECT / fault.file).read_text())
+    assert fault.planted(text_of(fault.file))
     assert paths(fault.caught_by)
     # On a host or not is said, as one takes seconds and the other minutes.
     folder = "tests/unit/" if not fault.host else ("tests/e2e/", "tests/server/")
@@ -30,7 +37,7 @@ def test_a_fault_fits_the_product_and_names_tests_that_are_there(fault):
     assert fault.why.endswith(".")
     # A test that was renamed would leave the selection empty.
     _, is_selected, word = fault.caught_by.partition(" -k ")
-    names = re.findall(r"def (test_\w+)", "".join((PROJECT / path).read_text() for path in paths(fault.caught_by)))
+    names = re.findall(r"def (test_\w+)", "".join(text_of(path) for path in paths(fault.caught_by)))
     cases = [path.name for path in GOLDEN.iterdir()] if "test_operations.py" in fault.caught_by else []
     assert not is_selected or any(word in name for name in (*names, *cases))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,30 +32,38 @@ def commit(folder: Path, version: str) -> str:
     return git(folder, "rev-parse", "--short", "HEAD")
 
 
-@pytest.fixture(autouse=True)
-def _git_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """git without the user's configuration, and empty caches."""
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "nobody")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "nobody@server.invalid")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    # Words as we expect them.
-    monkeypatch.setenv("LC_ALL", "C")
-    sources._of.cache_clear()
+@pytest.fixture(scope="module", autouse=True)
+def _git_of_nobody() -> Iterator[None]:
+    """git without the user's configuration."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{name}_NAME", "nobody")
+            patch.setenv(f"GIT_{name}_EMAIL", "nobody@server.invalid")
+        patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        # Words as we expect them.
+        patch.setenv("LC_ALL", "C")
+        yield
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A repository with the two folders below another one, and version 1 of the backend, which is tagged."""
-    folder = tmp_path / "our site"
+@pytest.fixture(scope="module")
+def made(_git_of_nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository that each test gets a copy of, as git takes long to make it."""
+    folder = tmp_path_factory.mktemp("made") / "our site"
     for part, name in (("backend", "requirements.txt"), ("frontend", "index.html")):
         (folder / "site" / part).mkdir(parents=True)
         (folder / "site" / part / name).touch()
-    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
+    git(folder.parent, "init", "--quiet", "--initial-branch=main", str(folder))
     commit(folder, "1")
     git(folder, "tag", "--annotate", "--message=first", "v1")
     return folder
+
+
+@pytest.fixture
+def repository(made: Path, tmp_path: Path) -> Path:
+    """A repository with the two folders below another one, and version 1 of the backend, which is tagged."""
+    sources._of.cache_clear()
+    return Path(shutil.copytree(made, tmp_path / made.name))
 
 
 @pytest.fixture
