@@ -127,8 +127,11 @@ def alone(name: str, patience: int = 0) -> Iterator[None]:
             except OSError:
                 if time.monotonic() >= end:
                     file.seek(0)
-                    whose = file.read().strip() or "unknown"
-                    raise Busy(f"another {name} is running (process {whose})") from None
+                    whose, since = file.read().strip() or "unknown", os.fstat(file.fileno()).st_mtime
+                    began = time.strftime("%H:%M:%S", time.localtime(since))
+                    raise Busy(
+                        f"another {name} is running (process {whose}, since {began}): run this again when it has ended"
+                    ) from None
                 time.sleep(0.2)
         file.truncate(0)
         file.write(str(os.getpid()))
