@@ -154,9 +154,7 @@ To a new server, with Slipway and this project's repository:
   1. a bare server, its address in inventory.py
   2. in `slipway secrets edit`, the secrets above, as they stand, and the contents of these files by their names
      (restic dump --tag slipway,files latest FILE):
-{others}  3. slipway apply
-  4. slipway restore --files --secrets
-  5. slipway verify
+{others}  3. slipway rebuild
 
 Without Slipway:
   restic dump SNAPSHOT /mongodb.archive | mongorestore --archive --nsExclude 'config.*'

@@ -42,6 +42,7 @@ VERBS = {
     "mongosh": ("slipway.cli.on_server", "mongosh"),
     "override": ("slipway.cli.override", "override"),
     "plan": ("slipway.cli.plan", "plan"),
+    "rebuild": ("slipway.cli.rebuild", "rebuild"),
     "release": ("slipway.cli.release", "release"),
     "releases": ("slipway.cli.releases", "releases"),
     "report": ("slipway.cli.report", "report"),

@@ -60,6 +60,9 @@ NEW = {
     "Install the hook that sets the renewal time": "certbot renews by the lifetime of a certificate",
     "Configure unattended security updates": "apt notes each refresh of its lists, and Ubuntu Pro's are among them",
     "Set when the certificate is renewed": "the one that is there, too",
+    "Configure fail2ban": "who is banned is told per jail, as a jail's own section would precede the defaults",
+    "Restart fail2ban": "with it",
+    "Spare our own address from bans": "as it reads the last minutes of sshd's log at its start",
 }
 DOCUMENTS = 1000
 INSERT = f"""

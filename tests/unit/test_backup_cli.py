@@ -63,7 +63,7 @@ def test_the_kit_can_be_typed_in(settings_with, monkeypatch):
     kit = kit_of(settings)
     values = env_file.parse(kit[kit.index("BACKUP_PASSWORD=") : kit.index("\nRepositories")])
     assert values == {name: given[name] for name in ("BACKUP_PASSWORD", "BACKUP_SSH_KEY")}
-    assert "latest FILE):\n     /etc/codementee/credentials/STRIPE_KEY\n  3. slipway apply" in kit
+    assert "latest FILE):\n     /etc/codementee/credentials/STRIPE_KEY\n  3. slipway rebuild\n" in kit
     assert "-o UserKnownHostsFile=HOST_KEYS -p 23 u1@box.example -s sftp" in kit
     assert "  [box.example]:23 ssh-ed25519 AAAA\n" in kit
     assert f"of MongoDB {settings.mongodb_version}:" in kit

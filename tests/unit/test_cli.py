@@ -134,6 +134,7 @@ VERBS = [
     "unadopt",
     "verify",
     "status",
+    "rebuild",
     "completion",
 ]
 
