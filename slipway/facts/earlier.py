@@ -260,11 +260,13 @@ for unit in {_quoted(units)}; do
   done
   f /etc/systemd/system/$unit.d/*.conf
 done
-{program(earlier_backend, *roots)} ||
-# Without Python there is no such backend.
-for root in {_quoted(roots)}; do
-  for name in written environment databases stores; do s "$name $root"; done
-done
+{program(earlier_backend, *roots)} || {{
+  # 127: without Python there is no such backend.
+  [ $? = 127 ] || exit 1
+  for root in {_quoted(roots)}; do
+    for name in written environment databases stores; do s "$name $root"; done
+  done
+}}
 {site_programs.sections(units, _quoted(roots), CRONTABS)}
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user

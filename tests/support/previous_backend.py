@@ -44,14 +44,14 @@ def server_in(tmp_path: Path) -> Path:
 
 
 def ask(server: Path, **env: str) -> dict[str, list[str]]:
-    """The sections about the backend of a server in a folder."""
+    """The sections about the backend of a server in a folder. Raises CalledProcessError where the fact would fail."""
     command = Earlier().command(("admin",), ("admin",), (SERVICE,), (ROOT,), 27017)
     script = command[command.index("python3 -ISc '") : command.index("own() {")]
     script = re.sub(rf'"/(?=({TOPS})\b)', f'"{server}/', script).replace("(/(?:srv|", f"({server}/(?:srv|")
     script = script.replace(ROOT, f"{server}{ROOT}")
     given = {"PATH": f"{server}/bin:/usr/bin:/bin", "FOLDER": f"{server}{ROOT}/backend", "FILES": "", "BY": "", **env}
     text = "s() { printf '\\n=== %s\\n' \"$1\"; }\n" + script
-    done = subprocess.run(["dash", "-c", text], env=given, capture_output=True, check=False)
+    done = subprocess.run(["dash", "-c", text], env=given, capture_output=True, check=True)
     found = Earlier().process(os.fsdecode(done.stdout).replace(str(server), "").splitlines())
     return {name.removesuffix(f" {ROOT}"): text.splitlines() for name, text in found.items()}
 

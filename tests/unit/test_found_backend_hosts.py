@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def test_without_python_the_sections_are_there_and_empty(server):
     (server / "bin/python3").chmod(0o755)
     write(server / ROOT[1:] / "backend/app.db")
     assert ask(server) == {"written": [], "environment": [], "databases": [], "stores": []}
+
+
+def test_a_program_that_fails_is_not_taken_for_an_empty_answer(server):
+    write(server / "bin/python3", "#!/bin/sh\nexit 1\n")
+    (server / "bin/python3").chmod(0o755)
+    with pytest.raises(subprocess.CalledProcessError):
+        ask(server)
 
 
 def test_a_backend_in_another_folder_is_read_there(server):
