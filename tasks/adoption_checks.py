@@ -30,8 +30,8 @@ from slipway.adoption import nginx as others_nginx
 from slipway.adoption.serving import holders, serving, without_repeats
 from slipway.engine import run
 from slipway.facts.base import Output
-from slipway.facts.earlier_backend import IS_HERE
 from slipway.facts.machine import is_container
+from slipway.facts.network import IS_HERE
 from slipway.facts.nginx import NginxFuture, NginxInForce
 from slipway.facts.ssh import Sshd
 from slipway.settings.model import Settings

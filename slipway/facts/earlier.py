@@ -8,6 +8,7 @@ import shlex
 from slipway.adoption import OURS
 from slipway.facts import acme_clients, boot, certificate_users, earlier_backend, network, site_programs
 from slipway.facts.base import Fact
+from slipway.facts.mongodb import program
 from slipway.settings.system import PROTOCOL_MODULES
 
 SECTION = re.compile(r"=== (\S.*)")
@@ -259,7 +260,13 @@ for unit in {_quoted(units)}; do
   done
   f /etc/systemd/system/$unit.d/*.conf
 done
-{earlier_backend.sections(_quoted(roots))}
+{program(earlier_backend, *roots)} || {{
+  # 127: without Python there is no such backend.
+  [ $? = 127 ] || exit 1
+  for root in {_quoted(roots)}; do
+    for name in written environment databases stores; do s "$name $root"; done
+  done
+}}
 {site_programs.sections(units, _quoted(roots), CRONTABS)}
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from slipway.adoption import OURS
 
+MAX_LOOKUP_SECONDS = 5
+# `is_here HOST:PORT`: it is this server.
+IS_HERE = f"""\
+own_addresses=" $(ip -o addr show | awk '{{sub("/.*", "", $4); print $4}}' | tr '\\n' ' ') "
+is_here() {{
+  case $1 in "["*) host=${{1#"["}}; host=${{host%%"]"*}} ;; *) host=${{1%%:*}} ;; esac
+  case $host in localhost | 127.* | ::1 | 0.0.0.0 | host.docker.internal | %2[fF]*) return 0 ;; esac
+  for address in $(timeout {MAX_LOOKUP_SECONDS} getent ahosts "$host" | cut -d' ' -f1 | sort -u); do
+    case $address in 127.* | ::1) return 0 ;; esac
+    case $own_addresses in *" $address "*) return 0 ;; esac
+  done
+  return 1
+}}"""
 # Uses `s` and `sockets` of facts.Earlier.
 SECTIONS = f"""\
 s protocols; ss -Hlnwp | awk '{{print $4, $6}}' | sockets | sed -nE 's/^[^ ]*:([0-9]+) ([^ ]*) .*/\\1 \\2/p'
