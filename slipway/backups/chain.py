@@ -1,7 +1,7 @@
 """What a repository can restore: full backups, slices of the oplog, and the times that they cover.
 
 A moment is a MongoDB timestamp: seconds since the epoch, and an ordinal within the second. A full backup was dumped
-between `begin` and `end`; with the oplog from `begin` on it gives the data at any later moment that slices cover. A
+between `begin` and `end`; with the oplog after `begin` it gives the data at any later moment that slices cover. A
 slice holds the oplog from `begin` to `end`, both inclusive: the next one starts at that end, so that two slices overlap
 by an entry; if they do not, entries are missing.
 """

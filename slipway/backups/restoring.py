@@ -112,7 +112,8 @@ def _parts(found: Found, folder: str, ends: list[Moment]) -> list[list[str]]:
             with found.repository.streaming(piece.snapshot, OPLOG_FILE) as source:
                 for document in oplog.documents(source):
                     one = oplog.entry(document)
-                    if one.moment <= reached or one.moment < found.chosen.full.begin:
+                    # The full backup has what was written until its begin: a rename could not be done again.
+                    if one.moment <= max(reached, found.chosen.full.begin):
                         continue
                     reached = one.moment
                     part = next((number for number, end in enumerate(ends) if reached <= end), None)

@@ -34,18 +34,20 @@ def written(second: int, operation: str = "i", namespace: str = "shop.orders", *
 
 
 class Server:
-    """The site's MongoDB. `ends` is the moment of its last entry, where the oplog is read only up to an earlier one."""
+    """The site's MongoDB. `ends` is the moment of its last entry, where the oplog is read only up to an earlier one;
+    `begins` is that of the last one before a dump."""
 
-    def __init__(self, *entries: bytes, data=DATA, ends=None):
+    def __init__(self, *entries: bytes, data=DATA, ends=None, begins=None):
         self.entries, self.data, self.asked = entries, data, []
         self.set = "since its beginning"
         self.ends = ends or (entry(entries[-1]).moment if entries else (0, 0))
+        self.begins = begins or self.ends
 
     def newest(self):
         return self.ends
 
     def applied(self):
-        return self.ends
+        return self.begins
 
     def following(self, moment):
         return min((at for one in self.entries if (at := entry(one).moment) >= moment), default=(2**32 - 1, 0))

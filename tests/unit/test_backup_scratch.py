@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,12 +53,13 @@ def test_indexes_are_made_before_their_collection_is_renamed(tmp_path):
     """mongorestore makes them at its end, by the name that the collection had."""
     renamed = {"renameCollection": "shop.a", "to": "shop.b"}
     entries = [
-        written(100, "c", "shop.$cmd", **renamed),
+        *(written(90, "c", "shop.$cmd", **renamed), written(100, "c", "shop.$cmd", **renamed)),
         *(written(101), written(102, "c", "shop.$cmd", commitIndexBuild="a")),
         *(written(103, "c", "shop.$cmd", **renamed), written(104, "c", "shop.$cmd", **renamed), written(105)),
     ]
     parts = restoring._parts(found_of(*entries), str(tmp_path), [(104, 1), (150, 1), (200, 1)])
-    first, then, last = (b"".join(entries[begin:end]) for begin, end in ((0, 3), (3, 5), (5, 6)))
+    # The first one is in the full backup.
+    first, then, last = (b"".join(entries[begin:end]) for begin, end in ((1, 4), (4, 6), (6, 7)))
     assert [[Path(file).read_bytes() for file in part] for part in parts] == [[first, then], [last], []]
 
 
@@ -67,3 +69,20 @@ def test_the_oplog_leaves_the_disk_room(monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=5))
     with pytest.raises(Failed, match="0 MiB free, need 300 MiB"):
         restoring._parts(found, str(tmp_path), [(200, 1)])
+
+
+@pytest.mark.parametrize(
+    ("reads", "restores", "reason"),
+    [
+        ("yes", "echo no room >&2; exit 1", "mongorestore ended with 1: no room"),
+        ("echo half; exit 1", "cat > /dev/null; echo unexpected end >&2; exit 1", "failed before its end"),
+        ("echo half; exit 1", "cat > /dev/null", "failed before its end"),
+    ],
+)
+def test_who_failed_first_tells_why(monkeypatch, tmp_path, reads, restores, reason):
+    (tmp_path / "mongorestore").write_text(f"#!/bin/sh\n{restores}\n")
+    (tmp_path / "mongorestore").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    source = subprocess.Popen(["sh", "-c", f"exec {reads}" if reads == "yes" else reads], stdout=subprocess.PIPE)
+    with pytest.raises(Failed, match=reason):
+        mongo.Scratch.load(SimpleNamespace(uri="mongodb://nowhere"), source)
