@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from slipway.backups import mongo
 from slipway.backups.host import Facts, Failed, change_state, read_state, tell
-from slipway.backups.mongo import Scratch, Server
+from slipway.backups.mongo import Scratch, Server, end_with_parent
 from slipway.backups.oplog import ARRAY, DOCUMENT, elements
 from slipway.facts.mongodb_members import CATCH_UP_SECONDS, STEP_DOWN_SECONDS, until
 from slipway.facts.mongodb_protocol import Typed
@@ -177,7 +177,11 @@ def _copy(facts: Facts, place: Place, scratch: Scratch, name: str) -> None:
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=end_with_parent,
         )
+        assert dump.stdout
+        # Where mongorestore has failed, mongodump would wait for a reader.
+        dump.stdout.close()
         if dump.wait() or done.returncode:
             raise Failed(f"copying {name} failed: {done.stderr.strip()[-300:]}")
 

@@ -214,7 +214,7 @@ class Scratch(Server):
                 user="mongodb",
                 group="mongodb",
                 extra_groups=[],
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
@@ -244,7 +244,9 @@ class Scratch(Server):
     def load(self, source: subprocess.Popen[bytes]) -> None:
         """Restore an archive from the output of another command. Raises Failed."""
         words = ["mongorestore", "--quiet", "--uri", self.uri, "--archive", "--stopOnError", "--nsExclude", "config.*"]
-        done = subprocess.run(words, stdin=source.stdout, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, stdin=source.stdout, capture_output=True, text=True, check=False, preexec_fn=end_with_parent
+        )
         assert source.stdout
         source.stdout.close()
         code = source.wait()
@@ -261,7 +263,7 @@ class Scratch(Server):
         empty = f"{self.place}/empty"
         os.makedirs(empty, exist_ok=True)
         words = ["mongorestore", "--quiet", "--uri", self.uri, "--oplogReplay", "--oplogFile", file, empty]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=end_with_parent)
         if done.returncode:
             raise Failed(f"mongorestore ended with {done.returncode}: {last_lines(done.stderr)}")
 
@@ -284,8 +286,9 @@ class Scratch(Server):
                 self.ask({"update": collection, "updates": [change]})
 
 
-def _end_with_parent() -> None:
-    """Kill it if its parent dies. https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
+def end_with_parent() -> None:
+    """Kill it if its parent dies: what a killed restore has started would go on in the MongoDB of the next one.
+    https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 
-from slipway.backups import copying, replacing, restoring, slicing, steps
+from slipway.backups import copying, members, mongo, replacing, restoring, slicing, steps
 from slipway.backups.chain import at, seconds_of
 from slipway.backups.exchange import settle
 from slipway.backups.host import Busy, Ended, Facts, Failed, be_nice, end_on_signals, load, read_drill, read_state, tell
@@ -117,11 +117,28 @@ def restore(facts: Facts, words: list[str], step: str = "restore") -> None:
     parser.add_argument("--id", default="")
     parser.add_argument("--only", default="")
     parser.add_argument("--from", dest="repository", default="")
-    for flag in ("--files", "--secrets", "--dry-run", "--raw", "--of-another-host"):
+    for flag in ("--files", "--secrets", "--dry-run", "--raw", "--of-another-host", "--if-new"):
         parser.add_argument(flag, action="store_true")
     given = parser.parse_args(words)
+    if given.if_new and (why := why_kept(facts)):
+        tell(f"The data stay as they are: {why}")
+        return
     with copying.of_another_host(facts) if given.of_another_host else nullcontext(facts) as source:
         carry_out(facts, source, given, step)
+
+
+def why_kept(facts: Facts) -> str:
+    """Why the data are not those of a new server, which come from its backups; "" where they are."""
+    server = mongo.live(facts)
+    if facts.replica_set and members.is_one_of_several(server.ask({"hello": 1})):
+        return "this is one of several members, which have them"
+    if slicing.is_new():
+        return ""
+    try:
+        slicing.refuse_another(server)
+    except Failed:
+        return ""
+    return "this server has backed them up, or restored them, itself"
 
 
 def carry_out(facts: Facts, source: Facts, given: argparse.Namespace, step: str) -> None:

@@ -27,7 +27,8 @@ def rebuild(
     console: Console, environment: str, limit: tuple[str, ...], data: tuple[str, ...], yes: bool, **given: str
 ) -> None:
     """Make a new server what a lost one was: apply the settings, restore data, uploads and generated secrets from the
-    backups, and verify. Run it again after a failure or an interruption."""
+    backups, and verify. Data that a server has backed up itself stay. Run it again after a failure or an
+    interruption."""
     session = Session(environment, "deploy.py", limit, data)
     if given["only"]:
         raise click.UsageError("found --only, expected all databases: slipway restore --only restores a part")
@@ -35,13 +36,13 @@ def rebuild(
     warn(session, console)
     if not any(settings.backup_repositories for settings in session.connections.settings.values()):
         raise RunFailed("backup_repositories: found none, expected those of the lost server")
-    console.say(f"{names_of(session)}: apply the settings, restore what is in the backups over what is there, verify")
+    console.say(f"{names_of(session)}: apply the settings, restore what a new server lacks, verify")
     if not (yes or confirmed()):
         return
     how = {-1: ["--quiet"], 0: [], 1: ["--verbose"]}[console.level]
     for words in (
         ["apply", *chosen, "--yes", *how],
-        ["restore", *chosen, "--files", "--secrets", *words_of(given), "--yes", *how],
+        ["restore", *chosen, "--files", "--secrets", "--if-new", *words_of(given), "--yes", *how],
         ["verify", *chosen, *how],
     ):
         if code := _run(words):

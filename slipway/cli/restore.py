@@ -39,6 +39,7 @@ from slipway.ui.console import Console
     callback=with_something,
     help="A backup of the database's host to this host of the inventory.",
 )
+@click.option("--if-new", is_flag=True, help="Only on a server that has not yet made or restored a backup.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be restored.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_console
@@ -50,6 +51,7 @@ def restore(
     files: bool,
     secrets: bool,
     to: str,
+    if_new: bool,
     dry_run: bool,
     yes: bool,
     **given: str,
@@ -59,7 +61,8 @@ def restore(
     words = ["restore", *words_of(given)]
     if given["only"] and (files or secrets):
         raise click.UsageError("found --only with --files or --secrets, expected --only alone")
-    words += [name for name, value in (("--files", files), ("--secrets", secrets)) if value]
+    flags = {"--files": files, "--secrets": secrets, "--if-new": if_new}
+    words += [name for name, value in flags.items() if value]
     session = Session(environment, "", (to,) if to else limit or ROLE, data)
     if not to and not limit and len(making := makers(session)) < len(session.connections.hosts()):
         session = Session(environment, "", making, data)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.backups import host, mongo, replacing, restoring, slicing, steps
+from slipway.backups import host, mongo, program, replacing, restoring, slicing, steps
 from slipway.backups.host import Facts, Failed, read_state
 from support.backed_up import DATA, Kept, Server, backed_up_host, kept_in, live, restored_in
 
@@ -331,3 +331,28 @@ def test_a_mongodb_that_does_not_start_is_refused_with_the_way_to_restore_it(fac
     with pytest.raises(Failed, match=r"refused; a restore needs one that runs, with any data \(docs/runbooks\.md\)"):
         restoring.restore(facts._replace(replica_set="rs0"), restored, "", False, False)
     assert not Path(f"{facts.data}.restore").exists()
+
+
+ITSELF = "this server has backed them up, or restored them, itself"
+
+
+@pytest.mark.parametrize(
+    ("state", "others", "reason"),
+    [
+        ({}, [], ""),
+        ({"full": {"id": "A"}, "set": "another"}, [], ""),
+        ({"full": {"id": "A"}, "set": "since its beginning"}, [], ITSELF),
+        ({"restored": {"time": 1}, "awaits": True}, [], ITSELF),
+        ({}, ["two:27017"], "this is one of several members, which have them"),
+    ],
+)
+def test_a_server_that_is_not_new_keeps_its_data(facts, monkeypatch, capsys, state, others, reason):
+    server = live(monkeypatch, Server())
+    monkeypatch.setattr(server, "ask", lambda command: {"setName": "shop", "hosts": ["one:27017", *others]})
+    monkeypatch.setattr(program, "carry_out", lambda *_: print("restored"))
+    facts = facts._replace(replica_set="shop")
+    host.change_state(**state)
+    assert program.why_kept(facts) == reason
+    program.restore(facts, ["--files", "--secrets", "--if-new"])
+    said = capsys.readouterr().out
+    assert (f"The data stay as they are: {reason}" in said, "restored\n" in said) == (bool(reason), not reason)

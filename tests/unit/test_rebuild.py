@@ -41,7 +41,7 @@ def test_settings_data_and_a_check_follow_each_other(ran):
     chosen = ["lab", "--limit=web", "--data=swap_mb=0"]
     assert ran.verbs == [
         ["apply", *chosen, "--yes"],
-        ["restore", *chosen, "--files", "--secrets", "--at", "2026-11-29T15:00:01Z", "--yes"],
+        ["restore", *chosen, "--files", "--secrets", "--if-new", "--at", "2026-11-29T15:00:01Z", "--yes"],
         ["verify", *chosen],
     ]
 
@@ -64,7 +64,7 @@ def test_an_interrupt_is_the_running_verbs(ran):
 def test_it_asks_once_before_anything_runs(ran, monkeypatch):
     monkeypatch.setattr(rebuild, "confirmed", lambda: False)
     done = CliRunner().invoke(rebuild.rebuild, [])
-    assert "one, two: apply the settings, restore what is in the backups over what is there, verify" in done.output
+    assert "one, two: apply the settings, restore what a new server lacks, verify" in done.output
     assert ran.verbs == []
 
 
