@@ -33,6 +33,8 @@ class System:
     certbot: str
     # Whether the tests provision it.
     proven: bool
+    # Whether its Nginx is 1.19.4 or later, the first that has ssl_reject_handshake.
+    rejects_handshakes: bool = True
 
     @property
     def id(self) -> str:
@@ -82,6 +84,7 @@ def _ubuntu(
         valkey="redis",
         certbot=certbot,
         proven=False,
+        rejects_handshakes=version != "22.04",
     )
 
 

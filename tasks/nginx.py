@@ -69,8 +69,12 @@ def packages(settings: Settings) -> list[str]:
 
 def has_brotli() -> bool:
     machine = host.get_fact(Machine)
-    system = system_of(machine)
-    return system is not None and system.brotli
+    return bool((system := system_of(machine)) and system.brotli)
+
+
+def rejects_handshakes() -> bool:
+    machine = host.get_fact(Machine)
+    return not (system := system_of(machine)) or system.rejects_handshakes
 
 
 def problems(settings: Settings) -> list[str]:
@@ -154,7 +158,7 @@ def nginx(settings: Settings) -> None:
     taken = taken_defaults(there, settings) if there else ()
     plain = plain_http.plain_sites(settings)
     plain_http.tell(settings, plain)
-    files = configuration(settings, taken, has_brotli(), rotation.out, plain)
+    files = configuration(settings, taken, has_brotli(), rotation.out, plain, rejects_handshakes())
     config = config_tree(
         name="Configure Nginx",
         root="/etc/nginx",
@@ -270,9 +274,11 @@ def configuration(
     brotli: bool = True,
     drained: Collection[str] = (),
     plain: Collection[str] = (),
+    rejects: bool = True,
 ) -> dict[str, str]:
     """Nginx's files below /etc/nginx, by name. `taken` are keys of DEFAULTS with another default server, `drained` the
-    names of servers that get no requests, `plain` those of sites that are served by http too."""
+    names of servers that get no requests, `plain` those of sites that are served by http too; `rejects` is whether
+    Nginx can reject a handshake."""
     values = {
         "settings": settings,
         "tls_folder": TLS_FOLDER,
@@ -281,6 +287,7 @@ def configuration(
         "headers": HEADERS,
         "backend": BACKEND,
         "brotli": brotli,
+        "rejects_handshakes": rejects,
         "hsts": hsts(settings),
         "variable_of": variable_of,
         "hashed_names": hashed_names.PATTERNS,

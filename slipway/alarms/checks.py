@@ -1,15 +1,16 @@
 """The checks. Each yields the problems that it finds, by a key that identifies a problem while it lasts.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations
 
+import calendar
 import re
+import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from slipway.alarms.host import Facts, Host, secret
@@ -62,7 +63,7 @@ def units(facts: Facts, host: Host, memory: Memory) -> Found:
     for name in names:
         if name != OWN:
             yield f"unit {name}", Problem(f"{name} failed", _of_unit(name), f"journalctl -u {name} -n 50", at_once=True)
-    properties = ("--property=Id,ActiveState,NRestarts,LoadState",)
+    properties = ("--property=Id,ActiveState,NRestarts,LoadState,TriggeredBy",)
     _, shown = host.run("systemctl", "show", *properties, *facts.units) if facts.units else (0, "")
     restarts, now = memory.setdefault("restarts", {}), host.now()
     for block in shown.split("\n\n"):
@@ -70,7 +71,8 @@ def units(facts: Facts, host: Host, memory: Memory) -> Found:
         name, count = its.get("Id", ""), int(its.get("NRestarts") or 0)
         if not name or its.get("LoadState") != "loaded":
             continue
-        if its["ActiveState"] == "inactive" and not _in_maintenance(facts, host):
+        is_needed = its["ActiveState"] == "inactive" and not _waits_for_socket(its, host)
+        if is_needed and not _in_maintenance(facts, host):
             yield f"unit {name}", Problem(f"{name} is not running", _of_unit(name), f"systemctl start {name}")
         seen = [[then, number] for then, number in restarts.get(name, []) if now - then < RESTART_SECONDS]
         # A manual start of the unit resets systemd's counter.
@@ -81,6 +83,12 @@ def units(facts: Facts, host: Host, memory: Memory) -> Found:
                 f"unit {name}",
                 Problem(f"{name} is crash-looping", _of_unit(name), f"journalctl -u {name} -n 50", at_once=True),
             )
+
+
+def _waits_for_socket(its: dict[str, str], host: Host) -> bool:
+    """Whether a unit is started by the first connection, as sshd on Ubuntu 24.04."""
+    sockets = [name for name in its.get("TriggeredBy", "").split() if name.endswith(".socket")]
+    return bool(sockets) and host.run("systemctl", "is-active", *sockets)[0] == 0
 
 
 def _of_unit(name: str) -> str:
@@ -208,7 +216,7 @@ def _not_served(facts: Facts, host: Host, memory: Memory) -> Found:
 
 def _seconds(text: str) -> float:
     """Parse openssl's format: "Nov 29 15:00:00 2026 GMT"."""
-    return datetime.strptime(text.strip(), "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC).timestamp()
+    return calendar.timegm(time.strptime(text.strip(), "%b %d %H:%M:%S %Y %Z"))
 
 
 def disks(facts: Facts, host: Host, memory: Memory) -> Found:

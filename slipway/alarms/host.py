@@ -1,6 +1,6 @@
 """The alarms' configuration, and access to the host.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

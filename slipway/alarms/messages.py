@@ -1,14 +1,14 @@
 """When problems are reported: one message when something breaks, one when it is resolved. And how they are sent.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from slipway.alarms import storage
@@ -66,7 +66,7 @@ def changes(state: dict[str, Any], seen: Mapping[str, Problem], now: float) -> t
 
 
 def at(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def queue(facts: Facts, subject: str, lines: list[str], now: float) -> None:
@@ -204,13 +204,13 @@ def mail(facts: Facts, message: dict[str, Any]) -> Refusals:
     import smtplib
     import ssl
     from email.message import EmailMessage
-    from email.utils import format_datetime, make_msgid
+    from email.utils import formatdate, make_msgid
 
     recipients = _recipients(facts, message)
     letter = EmailMessage()
     letter["From"], letter["To"] = facts.mail_from, ", ".join(facts.mail_to)
     letter["Subject"], letter["Message-ID"] = message["subject"], make_msgid(domain=facts.mail_from.rpartition("@")[2])
-    letter["Date"] = format_datetime(datetime.fromtimestamp(message["time"], UTC))
+    letter["Date"] = formatdate(message["time"], usegmt=True)
     letter.set_content("\n\n".join(message["lines"]) + "\n")
     name, _, port = facts.smtp.rpartition(":")
     context = ssl.create_default_context()

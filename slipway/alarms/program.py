@@ -5,7 +5,7 @@ usage: alarms look      (check once, report changes, send queued messages)
        alarms test      (send a test message to all recipients, and print the results)
        alarms tell      (print a line for `slipway status`)
 
-Standard library only, Python 3.11 or later.
+Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

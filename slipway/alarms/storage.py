@@ -3,7 +3,7 @@
 A file system that is full or read-only must silence no alarm. Files in /run overlay those of the same name on the disk;
 an empty one stands for a file that could not be removed there.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The backups' configuration and state, and helpers to run commands and print messages.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tasks for several repositories at once, and a limit of their time: one that does not answer holds up no other one.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

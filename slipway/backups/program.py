@@ -11,7 +11,7 @@ usage: backup now | slice | list | sizes | check | prune | drill | fresh now|sli
        backup reopen (roll back an interrupted restore, and open the sites)
 
 TIME is in UTC, as 2026-11-29T15:00:01Z: the data at the end of this second; the default is the newest data.
-Standard library only, Python 3.11 or later.
+Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Slices: what was written since the last one, for each repository, so that any second can be restored.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The checks of a release (program.py) before its activation: the health of its services, and its pages.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later.
+Installed on the host next to the program. Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The configuration of the release program (program.py) for a site, and its access to the host.
 
-Installed on the host next to the program. Standard library only, Python 3.11 or later. Modules that few steps need are
+Installed on the host next to the program. Standard library only, Python 3.10 or later. Modules that few steps need are
 imported where they are used, as each step is a separate process: http.client takes longer to load than all the rest.
 """
 

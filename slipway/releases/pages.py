@@ -1,7 +1,7 @@
 """The pages of a built frontend: what they load, and what a Content-Security-Policy allows of it.
 https://www.w3.org/TR/CSP3/
 
-Installed on the host next to the release program (program.py). Standard library only, Python 3.11 or later.
+Installed on the host next to the release program (program.py). Standard library only, Python 3.10 or later.
 """
 
 from __future__ import annotations

@@ -38,6 +38,14 @@ def test_a_stopped_unit_is_reported_unless_the_site_is_in_maintenance(host):
     assert found(checks.units, host) == {}
 
 
+@pytest.mark.parametrize(("code", "expected"), [(0, {}), (3, {"unit ssh.service": "ssh.service is not running"})])
+def test_a_unit_that_waits_for_its_socket_is_well(host, code, expected):
+    properties = ("Id=ssh.service", "ActiveState=inactive", "NRestarts=0", "LoadState=loaded", "TriggeredBy=ssh.socket")
+    host.commands["systemctl show"] = (0, "\n".join(properties))
+    host.commands["systemctl is-active"] = (code, "")
+    assert found(checks.units, host) == expected
+
+
 def test_backups_that_are_late_say_why_and_other_tests_of_health_say_nothing(host):
     host.commands["systemctl is-active"] = (0, "active\n")
     host.commands["sh -c"] = (1, "the last slice in repository far\nis 8 minutes old\n")

@@ -103,6 +103,15 @@ def test_nginxs_own_redirects_behind_a_load_balancer_name_no_port(balanced_with,
     assert not any("port_in_redirect off;" in own for _, own in site)
 
 
+def test_an_old_nginx_that_needs_a_certificate_gets_the_placeholder_for_other_names(settings_with):
+    new, old = (configuration(settings_with(), rejects=rejects)["sites-available/default"] for rejects in (True, False))
+    assert "ssl_reject_handshake on;" in new
+    assert "ssl_certificate" not in new
+    assert "ssl_reject_handshake" not in old
+    assert "ssl_certificate /etc/nginx/tls/placeholder/fullchain.pem;" in old
+    assert old.count("return 444;") == new.count("return 444;") + 1
+
+
 def test_plain_http_answers_the_acme_server_and_leads_all_else_to_https(site):
     plain = [own for name, own in site if name == "server" and "listen 80;" in own]
     redirects = [line for name, own in site if name == "location /" for line in own if line.startswith("return 301 ")]
