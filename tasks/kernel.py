@@ -134,6 +134,13 @@ def _sysctl(settings: Settings) -> None:
         command="sed -i 's/^IPT_SYSCTL=.*/IPT_SYSCTL=/' /etc/default/ufw && sync /etc/default/ufw",
         note="/etc/default/ufw: its own sysctl.conf is not loaded",
     )
+    ensure(
+        name="Disable the crash reports of Ubuntu",
+        check="! systemctl is-enabled --quiet apport.service",
+        # They hold a program's memory, its secrets too, and each start sets fs.suid_dumpable anew.
+        command="systemctl disable --quiet --now apport.service",
+        note="apport.service: disabled",
+    )
     # The last file that sets a parameter wins: after the distribution's and the provider's 99-*.
     put(name="Set kernel parameters", path=FILE, content=text)
     wanted = parameters(text)
