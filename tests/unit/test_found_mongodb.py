@@ -367,6 +367,10 @@ def test_a_server_that_an_apply_has_closed_before_it_was_cut_off_is_adopted_furt
     assert told(mongod.obstacles(written, closed, settings_with())) == []
 
 
+def test_a_pid_file_of_the_owners_unit_is_not_waited_for(settings_with):
+    assert "\nPIDFile=\n" in render("mongodb/mongod.service.conf", **unit_values(settings_with(), 2048))
+
+
 def test_mongod_may_write_its_socket_where_it_was(settings_with):
     settings = settings_with(mongodb_settings={"net.unixDomainSocket.pathPrefix": "/srv/run"})
     unit = render("mongodb/mongod.service.conf", **unit_values(settings, 2048))
