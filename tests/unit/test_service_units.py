@@ -165,6 +165,8 @@ def test_only_security_updates_are_installed_automatically(tmp_path):
         "origin=Debian,codename=${distro_codename},label=Debian-Security",
         "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
         "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
+        # Its release itself never changes.
+        "origin=Ubuntu,archive=${distro_codename},label=Ubuntu",
         "origin=UbuntuESMApps,archive=${distro_codename}-apps-security",
         "origin=UbuntuESM,archive=${distro_codename}-infra-security",
     ]
