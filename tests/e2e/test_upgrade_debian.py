@@ -17,14 +17,12 @@ NAME = "bookworm"
 SUITE = ("--data", "mongodb_apt_suite=bookworm")
 INSERT = 'db.getSiblingDB("codementee").before.insertMany([...Array(1000).keys()].map((n) => ({ n })))'
 HASH = 'print(db.getSiblingDB("codementee").runCommand({ dbHash: 1, collections: ["before"] }).md5)'
-DUMP = """\
-umask 077; password=$(cat /etc/codementee/credentials/MONGODB_ADMIN_PASSWORD)
-echo "uri: mongodb://admin:$password@127.0.0.1/?authSource=admin" > /root/mongodump.yaml"""
+DUMP = "/root/before-debian-13.gz"
 
 
 def blocks() -> list[list[str]]:
     """The page's commands, one list per block."""
-    text = (PROJECT / "docs/upgrade-debian.md").read_text()
+    text = (PROJECT / "docs/upgrade-debian.md").read_text().replace("SITE", "codementee")
     return [
         [line.strip() for line in block.splitlines()] for block in re.findall(r"(?:^    .+\n)+", text, re.MULTILINE)
     ]
@@ -67,9 +65,11 @@ def test_the_page_upgrades_debian_12_to_13_with_all_data(server: LabHost) -> Non
                 # The first plan after the upgrade has something to do.
                 first = upgraded and number == 0 and "slipway apply" in block
                 type_in(server, command, PENDING if first else None)
-        elif block[0].startswith("mongodump"):
+        elif any(line.startswith("mongodump") for line in block):
             if has_tools:
-                server.ssh(f"{DUMP}; {block[0]}; test -s /root/before-debian-13.gz; rm /root/mongodump.yaml")
+                server.ssh("set -e; " + "\n".join([*block, f"test -s {DUMP}"]))
+        elif block[0].startswith("ssh"):
+            assert f"sudo cat {DUMP} >" in block[0]
         else:
             server.ssh("set -e; " + "\n".join(block))
         walked += len(block)
