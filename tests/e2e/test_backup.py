@@ -277,8 +277,10 @@ def test_a_restore_that_is_killed_as_mongodb_starts_with_its_data_is_undone_and_
     wait_until("the site is open", lambda: server.ssh(f"ls {flag} {mark} 2> /dev/null | wc -l") == "0")
     server.wait_until_healthy()
     assert hashes(server) == before
-    said = server.ssh("journalctl -u slipway-reopen -u slipway-settle -o cat")
-    assert "A restore was killed; the sites are open again" in said
+    journal = "journalctl -u slipway-reopen -u slipway-settle -o cat"
+    told = "A restore was killed; the sites are open again"
+    wait_until("it is told", lambda: told in server.ssh(journal))
+    said = server.ssh(journal)
     assert re.search("(taken|rolled) back", said), said
 
 
