@@ -112,7 +112,7 @@ class MongoDB(Section):
 
     mongodb_tls: Literal["on", "allow", "off"] = "on"
     """What MongoDB's members and backends on several hosts say to each other: `"on"` for encrypted, by
-    [the servers' own certificates](scale.md#the-servers-own-certificates); `"off"` for in plain; `"allow"` takes both,
+    [the servers' own certificates](scale.md#the-servers-own-certificates); `"off"` unencrypted; `"allow"` takes both,
     for the apply between the two of a set that has several members already. On one host nothing is encrypted."""
 
     mongodb_port: Port = 27017
