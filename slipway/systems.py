@@ -68,7 +68,13 @@ def _debian(
 
 
 def _ubuntu(
-    version: str, codename: str, mongodb_series: tuple[str, ...], python: str, certbot: str, brotli: bool
+    version: str,
+    codename: str,
+    mongodb_series: tuple[str, ...],
+    python: str,
+    certbot: str,
+    brotli: bool = True,
+    rejects_handshakes: bool = True,
 ) -> System:
     return System(
         title=f"Ubuntu {version}",
@@ -84,7 +90,7 @@ def _ubuntu(
         valkey="redis",
         certbot=certbot,
         proven=False,
-        rejects_handshakes=version != "22.04",
+        rejects_handshakes=rejects_handshakes,
     )
 
 
@@ -94,8 +100,10 @@ SYSTEMS = {
         _debian("12", "bookworm", ("7.0", "8.0"), "3.11", certbot="2.1", valkey="redis"),
         # MongoDB has no packages for it: those of Debian 12 (`mongodb_apt_suite`), or another host (role db).
         _debian("13", "trixie", (), "3.13", certbot="4.0"),
-        _ubuntu("22.04", "jammy", ("6.0", "7.0", "8.0"), "3.10", certbot="1.21", brotli=False),
-        _ubuntu("24.04", "noble", ("8.0",), "3.12", certbot="2.9", brotli=True),
+        _ubuntu(
+            "22.04", "jammy", ("6.0", "7.0", "8.0"), "3.10", certbot="1.21", brotli=False, rejects_handshakes=False
+        ),
+        _ubuntu("24.04", "noble", ("8.0",), "3.12", certbot="2.9"),
     )
 }
 

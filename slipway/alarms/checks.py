@@ -71,8 +71,8 @@ def units(facts: Facts, host: Host, memory: Memory) -> Found:
         name, count = its.get("Id", ""), int(its.get("NRestarts") or 0)
         if not name or its.get("LoadState") != "loaded":
             continue
-        is_needed = its["ActiveState"] == "inactive" and not _waits_for_socket(its, host)
-        if is_needed and not _in_maintenance(facts, host):
+        is_down = its["ActiveState"] == "inactive" and not _waits_for_socket(its, host)
+        if is_down and not _in_maintenance(facts, host):
             yield f"unit {name}", Problem(f"{name} is not running", _of_unit(name), f"systemctl start {name}")
         seen = [[then, number] for then, number in restarts.get(name, []) if now - then < RESTART_SECONDS]
         # A manual start of the unit resets systemd's counter.
