@@ -243,7 +243,8 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
         yield Obstacle(str(server), found_now, need)
     if there.error or there.is_ours(others_nginx.MAIN):
         return
-    files = nginx.configuration(settings, others_nginx.taken_defaults(there, settings))
+    taken = others_nginx.taken_defaults(there, settings)
+    files = nginx.configuration(settings, taken, rejects=nginx.rejects_handshakes())
     tree, error = host.get_fact(
         NginxFuture,
         files=files,

@@ -7,8 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from slipway.adoption.nginx import Found
+from slipway.adoption.nginx_config import Tree
+from slipway.facts.earlier import Earlier
+from slipway.facts.nginx import NginxFuture, NginxInForce
+from slipway.facts.ssh import Sshd
 from slipway.releases.pages import MAX_SOURCES, SOURCE_LISTS
 from slipway.tasks.nginx import BACKEND, HEADERS, REQUESTS_LOG, configuration
+from support.described import described, run_deploy
 
 SERVICES = [
     {"name": "auth", "app": "auth:app", "path": "/api/auth/", "health_path": "/api/auth/health"},
@@ -110,6 +116,23 @@ def test_an_old_nginx_that_needs_a_certificate_gets_the_placeholder_for_other_na
     assert "ssl_reject_handshake" not in old
     assert "ssl_certificate /etc/nginx/tls/placeholder/fullchain.pem;" in old
     assert old.count("return 444;") == new.count("return 444;") + 1
+
+
+def test_what_is_tried_before_an_adoption_is_for_the_servers_own_nginx(settings_with):
+    tried = {}
+    there = Found(Tree("# configuration file /etc/nginx/nginx.conf:\n"), "", frozenset(["/etc/nginx/nginx.conf"]))
+    with described(settings_with(python_version="3.11"), os="ubuntu", release="22.04", codename="jammy") as (_, host):
+        host.answers = {Earlier: {"x": ""}, NginxInForce: there, Sshd: {"authorizedkeysfile": [".ssh/authorized_keys"]}}
+        answer = host.get_fact
+
+        def noted(fact, **arguments):
+            if fact is NginxFuture:
+                tried.update(arguments["files"])
+            return answer(fact, **arguments)
+
+        host.get_fact = noted
+        run_deploy()
+    assert "ssl_reject_handshake" not in tried["sites-available/default"]
 
 
 def test_plain_http_answers_the_acme_server_and_leads_all_else_to_https(site):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -69,6 +70,20 @@ def test_a_module_that_comes_with_the_apply_is_left_out_of_the_trial(etc):
     (folder / "modules-enabled").mkdir()
     (folder / "modules-enabled/50-brotli.conf").touch()
     assert "brotli_static off;" in future("a\n    brotli_static off;\nb")["sites-available/default"]
+
+
+def test_a_certificate_that_comes_with_the_apply_has_one_of_the_trial_in_its_place(etc):
+    folder, future = etc
+    with (folder.parent / "nginx").open("a") as printing:
+        printing.write(f"; openssl x509 -in {folder}/tls/a/fullchain.pem -noout -subject -pubkey")
+        printing.write(f"; openssl pkey -in {folder}/tls/a/privkey.pem -pubout")
+    site = f"    ssl_certificate {folder}/tls/a/fullchain.pem;\n    ssl_certificate_key {folder}/tls/a/privkey.pem;"
+    files = future(site)
+    assert files["sites-available/default"] == site
+    subject, certified, own = re.split(r"(?=-----BEGIN)", files["tls/a"])
+    assert "subject=CN = trial" in subject
+    assert certified.strip() == own.strip()
+    assert not (folder / "tls").exists()
 
 
 @pytest.mark.parametrize("name", ["sites-available", "conf.d"])
