@@ -21,7 +21,7 @@ FILES = {"nginx": "/var/log/nginx/access.log /var/log/nginx/error.log"}
 # With the requests' ids.
 SEARCHED = {"nginx": f"/var/log/nginx/error.log {REQUESTS_LOG}"}
 # Where they run; other units of systemd may be on any host, and a site's services are on those of the role app.
-ROLES = {"nginx": ("web",), "mongod": ("db",)}
+ROLES = {"nginx": ("lb", "web"), "mongod": ("db",)}
 
 
 @click.command(
@@ -70,11 +70,13 @@ def logs(
     if since and service in FILES:
         raise RunFailed(f"--since: {service} writes files of its own; use --lines")
     items = [*data, f"release_site={site}"]
-    session = Session(environment, "", limit or ROLES.get(service, ()), items)
-    released = [its.released for its in session.connections.settings.values()]
-    is_elsewhere = any("app" not in roles for roles in session.connections.roles().values())
-    if not limit and is_elsewhere and any(one.name == service for its in released for one in its.all_services):
-        session = Session(environment, "", ("app",), items)
+    session = Session(environment, "", limit, items)
+    roles = [*session.connections.roles().values()]
+    own = {one.name for its in session.connections.settings.values() for one in its.released.all_services}
+    wanted = ("app",) if service in own else ROLES.get(service, ())
+    of_service = tuple(role for role in wanted if any(role in of_host for of_host in roles))
+    if not limit and of_service and not all({*of_service} & {*of_host} for of_host in roles):
+        session = Session(environment, "", of_service, items)
 
     def script(host: Host) -> str:
         return log_script(session.connections.settings[host.name].released, service, follows, since, lines, pattern)

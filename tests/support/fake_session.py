@@ -22,13 +22,13 @@ class FakeSession:
     error: RunFailed | None = None
     settings: ClassVar[dict[str, Settings]] = {}
     warnings: ClassVar[list[str]] = []
+    roles: ClassVar[dict[str, list[str]]] = {"one": ["web"], "two": ["db"]}
 
     def __init__(self, *arguments):
         self.arguments = arguments
         type(self).last = self
         self.said: list[str] = []
-        roles = {"one": ["web"], "two": ["db"]}
-        hosts = [SimpleNamespace(name=name) for name in roles]
+        hosts = [SimpleNamespace(name=name) for name in self.roles]
         self.connections = SimpleNamespace(
             environment="lab",
             deploy="deploy.py",
@@ -38,7 +38,7 @@ class FakeSession:
             begin=lambda: None,
             hosts=lambda: hosts,
             active_hosts=lambda: hosts,
-            roles=lambda: roles,
+            roles=lambda: self.roles,
         )
         self.planner = SimpleNamespace(operations=list)
         self.executor = SimpleNamespace(

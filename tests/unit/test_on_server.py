@@ -49,18 +49,26 @@ def settings(settings_with):
     return settings_with(site_name="shop", site_domain="shop.example")
 
 
+ALL = {"one": ["web", "app", "db"]}
+SPREAD = {"lb": ["lb"], "one": ["web", "app"], "two": ["db"]}
+
+
 @pytest.mark.parametrize(
-    ("service", "limit", "asked"),
+    ("service", "limit", "roles", "asked"),
     [
-        ("backend", (), ("app",)),
-        ("mongod", (), ("db",)),
+        ("backend", (), SPREAD, ("app",)),
+        ("mongod", (), SPREAD, ("db",)),
+        ("nginx", (), SPREAD, ("lb", "web")),
+        ("nginx", (), {"one": ["web"], "two": ["app", "db"]}, ("web",)),
+        ("nginx", (), ALL, ()),
         # A unit of Slipway's own, or of the system, may be on any host.
-        ("slipway-backup", (), ()),
-        ("backend", ("--limit", "two"), ("two",)),
+        ("slipway-backup", (), SPREAD, ()),
+        ("backend", ("--limit", "two"), SPREAD, ("two",)),
     ],
 )
-def test_the_log_of_a_unit_is_asked_for_where_it_may_be(run, settings, monkeypatch, service, limit, asked):
-    monkeypatch.setattr(FakeSession, "settings", {"one": settings, "two": settings})
+def test_the_log_of_a_unit_is_asked_for_where_it_may_be(run, settings, monkeypatch, service, limit, roles, asked):
+    monkeypatch.setattr(FakeSession, "settings", dict.fromkeys(roles, settings))
+    monkeypatch.setattr(FakeSession, "roles", roles)
     monkeypatch.setattr(logs, "follow", lambda *_: None)
     assert run(Outcome([], [], 0, 0.0), "logs", "--service", service, *limit)[0] == 0
     assert run.session.last.arguments[2] == asked
