@@ -53,15 +53,16 @@ all_but() {{
 # apt names the holder of dpkg's lock while it waits.
 _HOLDER = r"""printf '%s\n' "$said" | tr '\r' '\n' |
     grep -oE '^E: .*|Could not get lock [^(]*\([^)]*\)' | awk '!seen[$0]++'"""
-# apt waits for dpkg's lock (`apt_lock_timeout`) but not for the lock on its lists, so the command is retried. The files
-# come from `indextargets`: most error messages name only an address.
+# apt waits for dpkg's lock (`apt_lock_timeout`, in its configuration by then) but not for the lock on its lists, so the
+# command is retried for as long. The files come from `indextargets`: most error messages name only an address.
 _FUNCTIONS = f"""\
 refresh() {{
-  for try in 1 2 3 4 5 6; do
-    said=$(LC_ALL=C {APT_UPDATE} "$@" 2>&1) && sync {APT_LISTS}/*_* && return
-    case $said in *{APT_LISTS}/lock*) sleep 5 ;; *) return 1 ;; esac
+  eval "$(apt-config shell seconds DPkg::Lock::Timeout)"; tries=$((${{seconds:-0}} / 5 + 1))
+  until said=$(LC_ALL=C {APT_UPDATE} "$@" 2>&1) && sync {APT_LISTS}/*_*; do
+    case $said in *{APT_LISTS}/lock*) ;; *) return 1 ;; esac
+    tries=$((tries - 1)); [ $tries -gt 0 ] || return 1
+    sleep 5
   done
-  return 1
 }}
 failing() {{
   wrong=$(printf '%s\\n' "$said" | grep -E '^(E:|Err:|W:.*(GPG error|Failed to fetch))')

@@ -112,7 +112,13 @@ class Refreshed:
         for folder in ("bin", "etc/apt/sources.list.d", "var/lib/apt/lists", "run"):
             (root / folder).mkdir(parents=True)
         (root / "var/lib/apt/lists/a_list").touch()
-        for name, program in (("apt-get", APT_GET.format(root=root)), ("sleep", "#!/bin/sh\n")):
+        programs = {
+            "apt-get": APT_GET.format(root=root),
+            "apt-config": f"#!/bin/sh\n[ \"$*\" != 'shell seconds DPkg::Lock::Timeout' ] || cat {root}/timeout\n",
+            "sleep": "#!/bin/sh\n",
+        }
+        (root / "timeout").write_text("seconds='20'\n")
+        for name, program in programs.items():
             (root / "bin" / name).write_text(program)
             (root / "bin" / name).chmod(0o755)
         (root / "sources").write_text("\n".join(self.moved(line) for line in (DEBIAN, DOCKER)) + "\n")
@@ -190,6 +196,14 @@ def test_a_lock_on_the_lists_is_waited_for_and_its_holder_told_once(refreshed):
     done = refreshed.run(*[lock] * 9)
     assert done.returncode == 1
     assert done.stderr == f"{lock}\n"
+
+
+@pytest.mark.parametrize(("timeout", "tries"), [("seconds='0'\n", 1), ("seconds='20'\n", 5), ("", 1)])
+def test_a_lock_on_the_lists_is_waited_for_as_long_as_the_one_of_dpkg(refreshed, timeout, tries):
+    (refreshed.root / "timeout").write_text(timeout)
+    lock = f"E: Could not get lock {refreshed.root}/var/lib/apt/lists/lock. It is held by process 7 (apt-get)"
+    assert refreshed.run(*[lock] * 9).returncode == 1
+    assert len(refreshed.updates) == tries
 
 
 @pytest.mark.parametrize(("states", "may_remove"), [("not-installed\nconfig-files", False), ("installed", True)])
