@@ -126,7 +126,7 @@ def sysctl(settings: Settings, found: Mapping[str, int] | None = None) -> str:
 
 
 def _sysctl(settings: Settings) -> None:
-    text = sysctl(settings, larger(host.get_fact(Output, command=OTHER_FILES)))
+    text = sysctl(settings, larger(host.get_fact(Output, command=OTHER_FILES), host.get_fact(Machine).get("os", "")))
     ensure(
         name="Disable UFW's kernel parameters",
         check="grep -qx 'IPT_SYSCTL=' /etc/default/ufw",

@@ -11,7 +11,12 @@ from slipway.settings.model import Settings
 STRICT, LOOSE = "1", "2"
 UFWS = "/etc/ufw/sysctl.conf"
 # Of these Slipway's value is the least: a larger one of the host's stays.
-AT_LEAST = ("vm.max_map_count", "net.core.somaxconn", "kernel.yama.ptrace_scope")
+AT_LEAST = (
+    *("vm.max_map_count", "net.core.somaxconn"),
+    *("kernel.yama.ptrace_scope", "kernel.perf_event_paranoid"),
+)
+# By system, what its kernel begins with where that is more: Ubuntu's has one level more than Debian's.
+BUILT_IN = {"ubuntu": {"kernel.perf_event_paranoid": 4}}
 # Parameters by whose change nothing ends that works now.
 TUNING = {
     *("vm.swappiness", "vm.max_map_count", "net.core.somaxconn", "net.ipv4.tcp_keepalive_time"),
@@ -59,10 +64,10 @@ def tuned(earlier: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     ]
 
 
-def larger(text: str) -> dict[str, int]:
-    """The largest values of AT_LEAST in the text of the host's files."""
+def larger(text: str, system: str = "") -> dict[str, int]:
+    """The largest values of AT_LEAST in the text of the host's files and in the kernel of a system ("ubuntu")."""
     found = [(name, int(value)) for name, value in _parameters(text) if name in AT_LEAST and value.isdecimal()]
-    return {name: value for name, value in sorted(found)}
+    return {name: value for name, value in sorted([*found, *BUILT_IN.get(system, {}).items()])}
 
 
 def _changes(parameter: str, value: str, wanted: Mapping[str, str]) -> bool:

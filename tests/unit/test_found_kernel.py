@@ -42,6 +42,8 @@ def test_a_kernel_parameter_that_slipway_would_change_is_named(settings_with, li
         ("net.core.somaxconn=65535", None, []),
         ("kernel.yama.ptrace_scope=0", "kernel.yama.ptrace_scope", []),
         ("kernel.yama.ptrace_scope=2", None, []),
+        ("kernel.perf_event_paranoid=4", None, []),
+        ("kernel.perf_event_paranoid=1", "kernel.perf_event_paranoid", []),
         ("kernel.sysrq=1", "kernel.sysrq", []),
     ],
 )
@@ -73,6 +75,12 @@ def test_the_larger_of_two_limits_is_written_whatever_the_order(settings_with, t
     own = parameters(sysctl(settings_with()))
     assert (own["vm.max_map_count"], own["net.core.somaxconn"]) == ("262144", "4096")
     assert written == {**own, "vm.max_map_count": "1048576"}
+
+
+@pytest.mark.parametrize(("system", "level"), [("debian", "3"), ("ubuntu", "4")])
+def test_no_parameter_is_below_what_the_systems_kernel_begins_with(settings_with, system, level):
+    written = parameters(sysctl(settings_with(), kernel.larger("", system)))
+    assert written["kernel.perf_event_paranoid"] == level
 
 
 # As its package has it.
