@@ -1,5 +1,5 @@
-"""python -m benchmarks.backup: what a server that dies loses, restores to a second, and backups beside MongoDB's own
-tools."""
+"""python -m benchmarks.backup: what a server that dies loses, restores to a second, backups beside MongoDB's own
+tools, and a fresh host in place of a lost one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import click
 from rich.console import Console
 
 from benchmarks import PROJECT
-from benchmarks.backup.results import Findings, Loss, Second, Size, lines, tables
-from benchmarks.backup.writing import Writer, expected, fill, found, on
+from benchmarks.backup.results import Findings, Loss, Rebuilt, Second, Size, lines, tables
+from benchmarks.backup.writing import Writer, expected, fill, filled, found, on
 from benchmarks.options import some_of
 from benchmarks.serve import load
 from benchmarks.serve.site import COMPANIES, SLIPWAY, token
@@ -29,7 +29,7 @@ from slipway.lab.hosts import Host
 from slipway.lab.record import LAB_USER
 from slipway.lab.steps import Progress, StepFailed, run
 
-PARTS = ["loss", "second", "size", "rest"]
+PARTS = ["loss", "second", "size", "rest", "rebuild"]
 # The server; another one, on which it is restored; and where the far repository is.
 SERVER, SPARE, STORE = "server", "spare", "store"
 LABEL = "provisioned"
@@ -51,7 +51,9 @@ QUIET = Progress(Console(quiet=True))
 @click.option("--keep", is_flag=True, help="Leave the hosts: slipway lab down --all removes them.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to it.")
 def main(repeat: int, gigabytes: float, only: list[str], seed: int, keep: bool, file: Path | None) -> None:
-    """Let a server die under writes, restore it to random seconds, and compare backups with mongodump."""
+    """Let a server die under writes, restore it to random seconds, compare backups with mongodump, and rebuild it."""
+    if "rebuild" in only and "size" not in only:
+        raise click.UsageError("--only: found rebuild without size, expected both: it restores what size has measured")
     os.chdir(PROJECT)
     os.environ.setdefault("SLIPWAY_LAB", "backupbench")
     os.environ["SLIPWAY_SECRET_BACKUP_PASSWORD"] = PASSWORD
@@ -71,6 +73,8 @@ def main(repeat: int, gigabytes: float, only: list[str], seed: int, keep: bool, 
                 its.losses = [*died(repeat, settings, chance, progress)]
             if "size" in only:
                 its.size = compared(gigabytes, settings, progress)
+            if "rebuild" in only:
+                its.rebuilt = rebuilt(settings, progress)
     except StepFailed as error:
         raise click.ClickException(str(error)) from None
     console = Console(highlight=False, width=120)
@@ -203,6 +207,25 @@ def compared(gigabytes: float, settings: list[str], progress: Progress) -> Size:
     on(server, "systemctl start --no-block slipway-backup.service")
     during = api(server, "during a backup", progress)
     return Size(size, seconds, idle.p99, during.p99, idle.failed + during.failed)
+
+
+def rebuilt(settings: list[str], progress: Progress) -> Rebuilt:
+    """Lose the server, and make a fresh host what it was; and provision one without data."""
+    documents = filled(hosts.find(SERVER))
+    hosts.crash(SERVER)
+    with progress.step("Provision a fresh host"):
+        fresh()
+        provisioning = timed(lambda: [slipway(SPARE, *words) for words in (["apply", "--yes"], ["verify"])])
+    with progress.step("Rebuild the server on a fresh host"):
+        fresh()
+        seconds = timed(lambda: slipway(SPARE, "rebuild", "--yes", *settings))
+    return Rebuilt(seconds, provisioning, filled(hosts.find(SPARE)) == documents)
+
+
+def fresh() -> None:
+    hosts.down([host.name for host in hosts.status() if host.name == SPARE], progress=QUIET)
+    hosts.up([SPARE], progress=QUIET)
+    hosts.connect()
 
 
 def api(server: Host, what: str, progress: Progress) -> load.Load:

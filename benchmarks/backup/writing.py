@@ -100,6 +100,12 @@ def fill(host: Host, gigabytes: float) -> int:
     return round(float(run("Fill the database", host.ssh_argv(f"{PYTHON} -c {_quoted(program)}"))))
 
 
+def filled(host: Host) -> int:
+    """The number of these documents."""
+    program = CONNECT + "print(database.filled.count_documents({}))"
+    return int(run("Count the documents", host.ssh_argv(f"{PYTHON} -c {_quoted(program)}")))
+
+
 def on(host: Host, script: str) -> str:
     """The output of a shell script that root runs on the host. Raises StepFailed."""
     try:

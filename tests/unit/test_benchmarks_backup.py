@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from benchmarks.backup.results import Findings, Loss, Second, Size, lines
+from benchmarks.backup.results import Findings, Loss, Rebuilt, Second, Size, lines
 from benchmarks.backup.writing import expected
 
 
@@ -40,3 +40,8 @@ def test_backups_are_compared_with_mongodbs_own_tools():
     size = Size(10**9, seconds, 10, 15, 0)
     assert [line[1] for line in lines(Findings(size=size))] == ["1.20", "1.50", "1.5 (10 and 15 ms)", "0"]
     assert size.rate("mongorestore") == 50
+
+    *_, again = lines(Findings(size=size, rebuilt=Rebuilt(100.0, 80.0, True)))
+    assert again[1:] == ("100 s", "≤ 106 s: provisioning (80), 1.3 times mongorestore (20)")
+    *_, again = lines(Findings(size=size, rebuilt=Rebuilt(100.0, 80.0, False)))
+    assert again[1] == "documents are missing"
