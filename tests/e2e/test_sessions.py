@@ -90,6 +90,9 @@ def hostile(server: LabHost) -> tuple[LabHost, list[str]]:
     """The server with such a session, and its file modes before."""
     before = modes(server)
     server.ssh(SESSION)
+    # Where PAM sets a umask, UMASK of login.defs is for sessions, too, and new homes get their mode in another way.
+    assert [one["operation"] for one in server.plan()] == ["Harden new users' homes and passwords"]
+    server.apply()
     return server, before
 
 
