@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,8 @@ from slipway.adoption.ufw import kept_ports
 from slipway.secrets.store import MONGODB_ADMIN, MONGODB_BACKEND
 from slipway.settings import members
 from slipway.settings.model import Settings
-from slipway.settings.mongodb import MONGODB_OWN
+from slipway.settings.mongodb import MONGODB_OWN, is_for_data
+from slipway.settings.types import is_ipv4
 
 CONFIG, PROGRAM, UNIT = "/etc/mongod.conf", "/usr/bin/mongod", "mongod.service"
 # Options that Slipway replaces: the log goes to the journal, the unit runs the process. And values that are the same as
@@ -33,6 +35,8 @@ SAME = {
     "net.ssl.mode": ("disabled",),
     "replication.enableMajorityReadConcern": (True,),
 }
+# For data that are in a folder which Slipway's sandbox hides.
+ELSEWHERE = "/srv/mongodb"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Addresses, as mongod.conf and ss(8) have them, by which it answers at 127.0.0.1.
 LOCAL = {"localhost", "127.0.0.1", "0.0.0.0", "*"}  # noqa: S104
@@ -177,13 +181,15 @@ def options_obstacles(found: Mapping[str, Any], settings: Settings, file: str = 
     def of(option: str, need: str, may_go: bool = True) -> Obstacle:
         return Obstacle(f"{file}: {option}", repr(found[option]), need, may_go)
 
+    folder = str(found.get("storage.dbPath", settings.mongodb_data))
+    if posixpath.normpath(folder) != settings.mongodb_data:
+        yield of("storage.dbPath", _folder_needed(posixpath.normpath(folder)), may_go=False)
     for option, name, ours in (
-        ("storage.dbPath", "mongodb_data", settings.mongodb_data),
         ("net.port", "mongodb_port", settings.mongodb_port),
         ("replication.replSetName", "mongodb_replica_set", settings.mongodb_replica_set),
     ):
         if option in found and found[option] != ours:
-            # Applications break without the data or the replica set; a port can change.
+            # Applications break without the replica set; a port can change.
             yield of(option, setting(name, found[option]), may_go=option == "net.port")
     if found.get("security.keyFile") and not settings.mongodb_replica_set:
         yield of("security.keyFile", "a replica set: set mongodb_replica_set")
@@ -207,6 +213,13 @@ def options_obstacles(found: Mapping[str, Any], settings: Settings, file: str = 
             yield of(option, "none: Slipway's mongod has no TLS, and listens only on mongodb_bind")
 
 
+def _folder_needed(folder: str) -> str:
+    if is_for_data(folder):
+        return setting("mongodb_data", folder)
+    steps = f"systemctl stop mongod; mv {shlex.quote(folder)} {ELSEWHERE}; dbPath: {ELSEWHERE}; systemctl start mongod"
+    return f"the data in a folder that is not hidden from mongod ({steps}), and {setting('mongodb_data', ELSEWHERE)}"
+
+
 def _may_be_set(option: str) -> bool:
     return not option.startswith(("net.tls.", "net.ssl.", "net.bindIp"))
 
@@ -220,7 +233,10 @@ def _addresses(found: Mapping[str, Any], settings: Settings, file: str) -> Itera
     if addresses == {*settings.mongodb_listens}:
         return
     outside = sorted(addresses - {"127.0.0.1"})
-    need = setting("mongodb_bind", outside[0] if outside else "127.0.0.1")
+    first = next(iter(outside), "127.0.0.1")
+    need = setting("mongodb_bind", first)
+    if not is_ipv4(first):
+        need = f"mongodb_bind, the IPv4 address by which its clients reach it instead of {first}"
     yield Obstacle(f"{file}: net.bindIp", shown, f"one address, {need}" if len(outside) > 1 else need)
 
 

@@ -1,5 +1,6 @@
 """Settings of MongoDB."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -31,6 +32,7 @@ MONGODB_OWN = {
     *("systemLog.destination", "systemLog.path", "processManagement.fork"),
 }
 # Where programs come and go, or that a sandbox hides: no folder for data.
+DATA = r"(/[\w.-]+)+"
 NO_DATA = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/dev", "/proc", "/sys", "/boot", "/etc")  # noqa: S108
 
 # What mongod takes beside its cache, for connections and sorting, in MiB.
@@ -51,6 +53,12 @@ SUITES = [system.codename for system in SYSTEMS.values() if system.mongodb_serie
 
 def is_suite(value: str) -> bool:
     return value in ("", *SUITES)
+
+
+def is_for_data(folder: str) -> bool:
+    """Whether mongodb_data may be this folder."""
+    is_hidden = any(f"{folder}/".startswith(f"{hidden}/") for hidden in NO_DATA)
+    return re.fullmatch(DATA, folder) is not None and not is_hidden and "/../" not in f"{folder}/"
 
 
 class MongoDB(Section):
@@ -80,9 +88,7 @@ class MongoDB(Section):
     mongodb_tools: bool = True
     """Install mongodump and mongorestore, too."""
 
-    mongodb_data: Annotated[str, matching(r"(/[\w.-]+)+", "an absolute path of letters, digits, _, . and -")] = (
-        "/var/lib/mongodb"
-    )
+    mongodb_data: Annotated[str, matching(DATA, "an absolute path of letters, digits, _, . and -")] = "/var/lib/mongodb"
     """The folder of MongoDB's data. Slipway moves no data: another folder is an empty database."""
 
     mongodb_replica_set: Annotated[str, matching(r"[\w.-]{0,64}", 'a name, or "" for none')] = "rs0"
@@ -153,7 +159,7 @@ class MongoDB(Section):
     @field_validator("mongodb_data")
     @classmethod
     def _a_folder_for_data(cls, value: str) -> str:
-        if any(f"{value}/".startswith(f"{folder}/") for folder in NO_DATA) or "/../" in f"{value}/":
+        if not is_for_data(value):
             raise ValueError(f"a folder that is not below {', '.join(NO_DATA)}")
         return value
 

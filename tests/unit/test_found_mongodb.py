@@ -36,10 +36,14 @@ def mongodb(settings, options=None, earlier=RUNNING, **data):
     ("options", "name", "need"),
     [
         ({"storage": {"dbPath": "/data"}}, "storage.dbPath", 'mongodb_data = "/data"'),
+        ({"storage": {"dbPath": "/data/db/"}}, "storage.dbPath", 'mongodb_data = "/data/db"'),
+        ({"storage": {"dbPath": "/home/me/my data"}}, "storage.dbPath", "mv '/home/me/my data' /srv/mongodb; dbPath: "),
         ({"replication": {"replSetName": "shop"}}, "replication.replSetName", 'mongodb_replica_set = "shop"'),
         ({"net": {"port": 27018}}, "net.port", "mongodb_port = 27018"),
         ({"net": {"bindIp": "0.0.0.0"}}, "net.bindIp", 'mongodb_bind = "0.0.0.0"'),
         ({"net": {"bindIp": "127.0.0.1,10.0.0.5"}}, "net.bindIp", 'mongodb_bind = "10.0.0.5"'),
+        ({"net": {"bindIp": "localhost,db.internal"}}, "net.bindIp", "the IPv4 address by which its clients reach it"),
+        ({"net": {"bindIp": "::1,2001:db8::5"}}, "net.bindIp", "reach it instead of 2001:db8::5"),
         ({"net": {"bindIpAll": True}}, "net.bindIp", 'mongodb_bind = "0.0.0.0"'),
         ({"net": {"tls": {"mode": "requireTLS"}}}, "net.tls.mode", "none: "),
         (
