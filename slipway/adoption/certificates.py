@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -148,9 +149,11 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
         others = sorted(one.names - domains)
         way = one.renewal.get("authenticator", "webroot")
         # A DNS challenge, as wildcards need: its renewal does not depend on the web server.
-        is_by_dns = way.startswith("dns-")
+        has_hook = way == "manual" and "manual_auth_hook" in one.renewal
+        is_by_dns = way.startswith("dns-") or (has_hook and "dns" in one.renewal.get("pref_challs", ""))
         if one.names & domains and others and not is_by_dns:
-            command = f"certbot certonly --cert-name {others[0]} " + " ".join(f"-d {name}" for name in others)
+            words = [f"--cert-name {shlex.quote(others[0])}", *(f"-d {shlex.quote(name)}" for name in others)]
+            command = f"certbot certonly {' '.join(words)}"
             found = f"{', '.join(others)} in it besides the site's names"
             yield Obstacle(str(one), found, f"a separate certificate for them ({command})")
         elif one.names & domains and not others and one.name not in own and (users := _users(one, earlier)):
@@ -161,7 +164,7 @@ def obstacles(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstac
             yield Obstacle(str(one), found, "another site_name, or that certificate by another name", may_go=False)
         elif others and one.stops_nginx:
             command = f"certbot certonly --cert-name {one.name} --webroot -w FOLDER " + " ".join(
-                f"-d {name}" for name in sorted(one.names)
+                f"-d {shlex.quote(name)}" for name in sorted(one.names)
             )
             yield Obstacle(
                 str(one), f"{one.stops_nginx}, which stops Nginx at each renewal", f"another authenticator ({command})"

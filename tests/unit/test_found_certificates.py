@@ -35,7 +35,13 @@ def lineage(name: str, *domains: str, renewal: str = "authenticator = nginx") ->
     }
 
 
+BY_HOOK = "authenticator = manual\npref_challs = dns-01,\nmanual_auth_hook = /etc/letsencrypt/acme-dns-auth.py"
 STANDALONE = "authenticator = standalone\npre_hook = systemctl stop nginx"
+
+
+def test_the_command_for_a_separate_certificate_can_be_pasted(settings_with):
+    (one,) = certificates.obstacles(lineage("all", "codementee.io", "*.blog.example"), settings_with())
+    assert "(certbot certonly --cert-name '*.blog.example' -d '*.blog.example')" in one.need
 
 
 def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
@@ -55,6 +61,8 @@ def test_a_certificate_for_the_site_alone_is_renewed_no_more(settings_with):
         (lineage("all", "codementee.io", "blog.example"), "certificate all"),
         (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x"), "certificate all: dns-x"),
         (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-route53"), None),
+        (lineage("all", "codementee.io", "*.codementee.io", renewal=BY_HOOK), None),
+        (lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = manual"), "certificate all"),
         (
             lineage("all", "codementee.io", "*.codementee.io", renewal="authenticator = dns-x")
             | {"plugins": "python3-certbot-dns-x", "used": "/srv/mail.yml:/etc/letsencrypt/live/all"},
