@@ -19,6 +19,8 @@ from slipway.tasks.sizes import journal_configuration
 # Since this Debian the locale is in systemd's locale.conf; each boot makes /etc/default/locale a link to it
 # (/usr/lib/tmpfiles.d/debian.conf).
 LOCALE_CONF_SINCE = 13
+# What sets a clock in the place of systemd-timesyncd; their packages conflict with it.
+CLOCKS = ("chrony", "ntpsec", "ntp", "openntpd")
 PACKAGES = ["ca-certificates", "logrotate", "procps", "tzdata"]
 
 
@@ -63,7 +65,7 @@ def wants_timesyncd() -> bool:
     """Whether nothing else sets the clock: neither another NTP daemon nor a container's host."""
     if is_container(host.get_fact(Machine)):
         return False
-    others = (host.get_fact(Unit, unit=f"{name}.service") for name in ("chrony", "ntpsec", "ntp"))
+    others = (host.get_fact(Unit, unit=f"{name}.service") for name in CLOCKS)
     return not any(other.get("ActiveState") == "active" for other in others)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from slipway.facts.sizes import JOURNAL_KEPT
+from slipway.tasks.base import CLOCKS
 
 
 def test_time_zone_and_locale_are_as_configured(server):
@@ -21,5 +22,5 @@ def test_the_journal_is_limited_in_size(server):
 
 
 def test_the_clock_is_synchronized(server, own_kernel):
-    active = server.host.run("systemctl is-active systemd-timesyncd chrony ntpsec ntp").stdout.split()
+    active = server.host.run(f"systemctl is-active systemd-timesyncd {' '.join(CLOCKS)}").stdout.split()
     assert "active" in active
