@@ -12,6 +12,7 @@ from pyinfra import host
 from slipway.adoption import (
     Obstacle,
     access,
+    apt,
     backend,
     backend_data,
     boot,
@@ -56,7 +57,8 @@ def adoption_notes(settings: Settings, components: Collection[str]) -> list[str]
     """What stays beside Slipway's and is not needed any more."""
     found = earlier(settings)
     renewals = [*certificates.remarks(found), *jobs.remarks(found)] if "tls" in components else []
-    return [*renewals, *(sizes.remarks(settings) if found else [])]
+    updates = apt.remarks(found) if "updates" in components else []
+    return [*renewals, *updates, *(sizes.remarks(settings) if found else [])]
 
 
 def unused_keys_of_root(settings: Settings) -> list[str]:

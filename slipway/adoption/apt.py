@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+# What names a distribution among the origins of unattended-upgrades.
+DISTRIBUTION = re.compile(r"debian|ubuntu|\$\{distro_id\}", re.IGNORECASE)
+
+
+def remarks(earlier: Mapping[str, str]) -> Iterator[str]:
+    """What gets no updates by itself any more."""
+    others = [line for line in earlier.get("origins", "").splitlines() if not DISTRIBUTION.search(line)]
+    if others:
+        yield (
+            f"unattended-upgrades: no longer updates {'; '.join(others)}: of Slipway's it installs the distribution's"
+            " security updates alone, `apt upgrade` the others"
+        )
 
 
 def same_repository(texts: Mapping[str, str], url: str) -> list[str]:

@@ -42,6 +42,8 @@ TOUCHED = r"certbot|acme[.]sh|dehydrated|letsencrypt|mongo(d|sh|dump|export|rest
 # In sudo's file, the line by which it reads its folder.
 INCLUDES = "^[#@]includedir[[:space:]]*[/]etc[/]sudoers[.]d"
 
+# Files of logs that logrotate's files of packages match; their patterns do not reach into folders below.
+ROTATED = r"^[^#]*/var/log/((nginx|letsencrypt|unattended-upgrades|aide)/|ufw|fail2ban)[^/]*([[:space:]{]|$)"
 # Where cron(8) and its like name commands.
 CRONTABS = "/etc/crontab /etc/anacrontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local"
 MAX_SCRIPTS, MAX_SCRIPT_BYTES, MAX_SCRIPT_LINES = 50, 65536, 50
@@ -94,6 +96,7 @@ class Earlier(Fact[dict[str, str]]):
                         "open NAME" of those that /etc/ufw/before.rules accept
     modules             kernel modules in use that Slipway would block
     mounts              folders of mounts that nothing mounts at boot
+    origins             what unattended-upgrades installs, in its own words
     packages            installed firewalls other than UFW
     passwords           lines of getent(1) of users with a password and no key
     peers               addresses of MongoDB's clients on other hosts and in containers
@@ -244,7 +247,10 @@ done | sort -u
 s services; for unit in /etc/systemd/system/*.service; do
   [ ! -f $unit ] || [ -L $unit ] || grep -q '{OURS}' $unit || dpkg -S $unit > /dev/null || echo ${{unit##*/}}
 done
-s rotated; grep -lE '/var/log/(nginx|letsencrypt|ufw|fail2ban|unattended-upgrades|aide)' /etc/logrotate.d/*
+s rotated; grep -lE '{ROTATED}' /etc/logrotate.d/*
+s origins; for list in Origins-Pattern Allowed-Origins; do
+  apt-config dump Unattended-Upgrade::$list | sed -n 's/^[^ ]*:: "\\(.*\\)";$/\1/p'
+done
 for root in {_quoted(roots)}; do
   s "folder $root"; [ ! -L $root ] || echo "link $(readlink $root)"; ls -A $root | sed 's/^/entry /'
   for link in current backend frontend; do [ ! -L $root/$link ] || echo "$link -> $(readlink $root/$link)"; done

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
+import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from slipway.adoption import jobs
 from slipway.adoption.certificates import WAYS
 from slipway.engine import run
-from slipway.facts.earlier import Earlier
+from slipway.facts.earlier import ROTATED, Earlier
 from slipway.facts.ssh import Sshd
 from support.described import described, run_deploy
 
@@ -57,3 +60,30 @@ def test_the_plugins_of_other_sites_renewals_are_installed(settings_with):
             run_deploy()
         (packages,) = [one for one in server.operations if one.name == "Install packages"]
         assert packages.arguments["packages"]["tls"] == wanted
+
+
+def test_what_gets_no_updates_by_itself_any_more_is_noted(settings_with):
+    own = [
+        "origin=Debian,codename=${distro_codename},label=Debian",
+        "${distro_id}ESM:${distro_codename}-infra-security",
+    ]
+    found = notes(settings_with(), {"origins": "\n".join([*own, "origin=Docker,label=Docker CE", "site=deb.example"])})
+    (line,) = (line for line in found if line.startswith("unattended-upgrades: "))
+    assert "no longer updates origin=Docker,label=Docker CE; site=deb.example:" in line
+    assert not any(line.startswith("unattended-upgrades: ") for line in notes(settings_with(), {"origins": own[0]}))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_duplicate"),
+    [
+        ("/var/log/nginx/*.log {", True),
+        ('"/var/log/nginx/error.log"', True),
+        ("/srv/x.log /var/log/ufw.log {", True),
+        ("/var/log/nginx/blog/*.log {", False),
+        ("# /var/log/nginx/*.log {", False),
+        ("/var/log/mysite/nginx.log {", False),
+    ],
+)
+def test_a_rotation_of_logs_in_a_folder_below_is_no_duplicate(line, is_duplicate):
+    found = subprocess.run(["grep", "-E", ROTATED], input=line, capture_output=True, text=True, check=False)
+    assert (found.returncode == 0) is is_duplicate
