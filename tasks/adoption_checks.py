@@ -23,6 +23,7 @@ from slipway.adoption import (
     mongod,
     names,
     network,
+    nginx_default,
     nginx_upstreams,
     own_services,
     ufw,
@@ -228,6 +229,7 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     if there is None:
         return
     yield from others_nginx.obstacles(there, settings)
+    yield from nginx_default.obstacles(there, found, settings)
     for site in settings.all_sites:
         yield from nginx_upstreams.obstacles(there, site, _here(nginx_upstreams.foreign_hosts(there, site)))
     changed = {*others_nginx.retired_files(there, settings), *others_nginx.replaced_files(settings)}

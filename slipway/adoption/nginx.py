@@ -218,7 +218,9 @@ def _listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
             at = f"{listen.at}: {listen}"
             if port not in ("80", "443"):
                 continue
-            if host not in ("*", "[::]") and not socket.startswith("unix:"):
+            # A page of Nginx's state, which programs on the server read; Slipway's own checks ask by https.
+            is_inside = port == "80" and re.fullmatch(r"127[.].*|localhost|\[::1\]", host)
+            if host not in ("*", "[::]") and not is_inside and not socket.startswith("unix:"):
                 # Nginx prefers it to servers that listen on all addresses, whatever the name.
                 yield Obstacle(
                     at, "a specific address, which hides servers without one", f"listen {port}", may_go=False
@@ -378,7 +380,8 @@ def observed(found: Found, settings: Settings) -> str:
         f"""\
 for site in {asked}; do
   scheme=http; [ ${{site##*:}} = 80 ] || scheme=https
-  code=$(curl -sk -o /dev/null -m 5 -w '%{{http_code}}' --resolve $site:127.0.0.1 $scheme://$site/)
+  # Of a server block for 127.0.0.1 alone, others do not answer there.
+  code=$(curl -sk -o /dev/null -m 5 -w '%{{http_code}}' --resolve $site:127.0.0.2 $scheme://$site/)
   case $code in [1-4]??) echo $site=$code ;; esac
 done"""
         if asked

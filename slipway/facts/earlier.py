@@ -46,6 +46,8 @@ INCLUDES = "^[#@]includedir[[:space:]]*[/]etc[/]sudoers[.]d"
 ROTATED = r"^[^#]*/var/log/((nginx|letsencrypt|unattended-upgrades|aide)/|ufw|fail2ban)[^/]*([[:space:]{]|$)"
 # Where cron(8) and its like name commands.
 CRONTABS = "/etc/crontab /etc/anacrontab /etc/cron.d/* /var/spool/cron/crontabs/* /etc/cron.*ly/* /etc/rc.local"
+# Of /var/www/html: how many files are looked at, and the pages that packages put there.
+MAX_PAGES, PACKAGED_PAGES = 20, "<title>(Apache2 (Debian|Ubuntu) Default Page|Welcome to nginx)"
 MAX_SCRIPTS, MAX_SCRIPT_BYTES, MAX_SCRIPT_LINES = 50, 65536, 50
 
 
@@ -98,6 +100,7 @@ class Earlier(Fact[dict[str, str]]):
     mounts              folders of mounts that nothing mounts at boot
     origins             what unattended-upgrades installs, in its own words
     packages            installed firewalls other than UFW
+    pages               files in the folder of Nginx's own default server, without the pages of packages
     passwords           lines of getent(1) of users with a password and no key
     peers               addresses of MongoDB's clients on other hosts and in containers
     reboots             "true" if unattended-upgrades reboots the server
@@ -193,6 +196,8 @@ data=$(awk '$1 == "dbPath:" {{print $2}}' /etc/mongod.conf | tr -d \\'\\" | head
 ! [ -x /usr/bin/mongod ] || /usr/bin/mongod --version | sed -n 's/^db version v/version=/p'
 s nginx; process nginx; dpkg-query -W -f '${{Package}}=${{db:Status-Status}}\n' nginx nginx-common
 [ ! -e /usr/sbin/nginx ] || dpkg -S /usr/sbin/nginx > /dev/null || echo unpackaged=/usr/sbin/nginx
+s pages; find /var/www/html -type f ! -name index.nginx-debian.html ! -path '*/.well-known/*' | head -n {MAX_PAGES} |
+  while read -r file; do grep -qE '{PACKAGED_PAGES}' "$file" || echo "$file"; done
 f /etc/letsencrypt/cli.ini /etc/letsencrypt/renewal/*.conf
 s lineages; for folder in /etc/letsencrypt/live/*/; do echo "lineage $folder"; cat "$folder/cert.pem"; done
 {certificate_users.SECTION}

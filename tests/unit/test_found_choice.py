@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.adoption import nginx_default
 from slipway.adoption.nginx import Found, lost_defaults, obstacles, proxied_ports, taken_defaults
 from slipway.adoption.nginx_choice import answers_by_http, chosen
 from slipway.adoption.nginx_config import MAIN, Tree
+from support.lineages import lineage
 
 SITES = "/etc/nginx/sites-enabled"
 STOCK = "events {}\nhttp { include conf.d/*.conf; include /etc/nginx/sites-enabled/*; }\n"
@@ -118,3 +120,44 @@ def test_what_certbot_adds_to_the_packages_file_leaves_the_packages_own(settings
 def test_a_site_is_served_by_http_unless_all_is_led_to_https(lines, is_plain):
     (server,) = found(app=f"server {{ server_name codementee.io; {lines} }}").tree.servers
     assert answers_by_http(server, ["codementee.io", "www.codementee.io"]) is is_plain
+
+
+def lost(there: Found, settings, **earlier: str) -> list[str]:
+    return [one.name for one in nginx_default.obstacles(there, earlier, settings)]
+
+
+def test_pages_of_the_packages_own_server_block_are_named(settings_with):
+    packaged = found(default=f"server {{ {DEFAULT} }}")
+    own = found(blog="server { listen 80; server_name blog.example; root /var/www/html; }")
+    pages = "/var/www/html/index.html"
+    assert lost(packaged, settings_with(), pages=pages) == ["/var/www/html"]
+    assert lost(packaged, settings_with()) == []
+    assert lost(own, settings_with(), pages=pages) == []
+
+
+def test_a_renewal_that_only_the_packages_server_block_answers_is_named(settings_with):
+    renewal = "authenticator = webroot\nwebroot_path = /var/www/html,\n[[webroot_map]]\nmail.example = /srv/acme"
+    mail = lineage("mail", "codementee.io", "mail.example", renewal=renewal)
+    default = f"server {{ {DEFAULT} }}"
+    (one,) = nginx_default.obstacles(found(default=default), mail, settings_with())
+    assert one.name == "certificate mail: mail.example"
+    assert "listen 80; server_name mail.example; root /srv/acme;" in one.need
+    served = found(default=default, mail="server { listen 80; server_name mail.example; root /srv/acme; }")
+    assert lost(served, settings_with(), **mail) == []
+    by_dns = lineage("mail", "mail.example", renewal="authenticator = dns-route53")
+    assert lost(found(default=default), settings_with(), **by_dns) == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_named"),
+    [
+        ("127.0.0.1:80", False),
+        ("localhost:80", False),
+        ("[::1]:80", False),
+        ("127.0.0.1:443 ssl", True),
+        ("10.0.0.5:80", True),
+    ],
+)
+def test_a_page_for_programs_on_the_server_hides_no_site(settings_with, listen, is_named):
+    there = found(status=f"server {{ listen {listen}; location /nginx_status {{ stub_status; }} }}")
+    assert any("listen" in name for name in told(there, settings_with())) is is_named
