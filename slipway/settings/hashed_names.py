@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-# Folders whose files are all such: SvelteKit's and Next.js's, and those that are named by a hash, as Gatsby's.
-_FOLDERS = "/(?:_app/immutable|_next/static|[0-9a-f]{20,64})/"
+# Folders whose files are all such: SvelteKit's, Next.js's and Nuxt's, but for the one that says which build is the
+# latest, and those that are named by a hash, as Gatsby's.
+_FOLDERS = "/(?:_app/immutable|_next/static|_nuxt(?!/builds/)|[0-9a-f]{20,64})/"
 # webpack, Parcel, Turbopack: at least 8 hexadecimal digits. Digits alone are a date.
 _HEXADECIMAL = "[.-](?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,64}[.][^/]+$"
 # Vite, Rollup, esbuild, Astro: 8 characters of base64url. Words are none ("SemiBold", "manifest"), nor words with a

@@ -19,6 +19,7 @@ from slipway.settings.hashed_names import has_hash
         "/_astro/page.DkZ8q1Xy.css",
         "/_next/static/kQ0x1/_buildManifest.js",
         "/_app/immutable/entry/start.js",
+        "/_nuxt/e4tvxfzZ.js",
         "/static/0123456789abcdef0123/logo.png",
     ],
 )
@@ -30,6 +31,7 @@ def test_a_name_with_a_hash_is_found(path):
     "path",
     [
         "/assets/logo.png",
+        "/_nuxt/builds/latest.json",
         "/assets/hero-background.jpg",
         "/assets/hero-1280x720.jpg",
         "/assets/team-20240101.jpg",
