@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import posixpath
 import shlex
 from collections.abc import Collection, Iterator
@@ -55,7 +54,9 @@ def no_application(of: Reading) -> str:
     """That no application was found, and the files that can't be read and may have one."""
     repository = of.repository
     if named := str(of.answers.get("backend_app", "")):
-        source = os.path.normpath(of.folder / str(of.answers.get("backend_source") or repository.top))
+        source = (of.folder / Path(str(of.answers.get("backend_source") or repository.top)).expanduser()).resolve()
+        if not source.is_relative_to(repository.top.resolve()):
+            return f"backend_source: {source} is outside of {repository.top}, which was read"
         return f"backend_app: found no module of {named!r} in {source}"
     broken = [
         f"{file}:{tree[1]}"

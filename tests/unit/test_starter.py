@@ -348,3 +348,16 @@ def test_what_is_typed_is_read(tmp_path):
     )
     asked(tmp_path, "shop.example.org\n\n\ncode\nstart:app\n")
     assert "STRIPE_API_KEY" in (tmp_path / "group_data/all.py").read_text()
+
+
+def test_a_backend_beside_the_project_is_read(tmp_path):
+    make(tmp_path, {"shop/api/main.py": f"import os\nos.environ['STRIPE_API_KEY']\n{APP}", "shop/web/index.html": ""})
+    make(tmp_path, {"ops/README.md": "", "site/web/index.html": ""})
+    named = ("--yes", *DOMAIN, "--set", "backend_source=../shop/api", "--set", "backend_app=main:app")
+    assert init(tmp_path / "ops", *named).returncode == 0
+    text = (tmp_path / "ops/group_data/all.py").read_text()
+    assert '"STRIPE_API_KEY",  # main.py:2' in text
+    # Not if that is not all of the site.
+    said = init(tmp_path / "site", *named).stdout
+    assert f"backend_source: {tmp_path}/shop/api is outside of {tmp_path}/site, which was read: nothing was" in said
+    assert 'frontend_source = "web"' in (tmp_path / "site/group_data/all.py").read_text()

@@ -201,6 +201,7 @@ def test_a_site_without_a_backend_has_its_api_elsewhere(tmp_path):
         ("new WebSocket(`ws://${location.hostname}:8000/w`)", "leave it out, and use wss:"),
         ("new WebSocket('ws://' + window.location.hostname + ':8000/w')", "leave it out, and use wss:"),
         ("const API = location.hostname === 'localhost' ? 'http://localhost:9' : location.origin + ':8000'", "port 8000"),
+        ("const { hostname } = window.location;\nnew WebSocket(`wss://${hostname}:8000/w`)", "port 8000 of the site is closed"),
         # The site's own ports, and development.
         ("const API = `https://${location.hostname}:443`", ""),
         ("const API = `${location.protocol}//${location.host}/v1`", ""),
@@ -213,6 +214,7 @@ def test_a_port_of_the_site_is_reported(tmp_path, code, said):
     notes = notes_of(tmp_path, {**VITE, "web/src/a.js": code})
     assert said in notes
     assert bool(said) is ("closed for visitors" in notes)
+    assert ("and use wss:" in notes) is ("ws://" in code)
 
 
 @pytest.mark.parametrize(

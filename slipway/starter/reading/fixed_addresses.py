@@ -41,7 +41,7 @@ _OTHERS = re.compile(
 )
 # A port of the site's host: `http://${location.hostname}:8000`, location.origin + ":8000".
 _PORT = re.compile(
-    r"(?:(ws|http)s?://['\"`]?\s*(?:\+\s*|\$\{)\s*)?(?:\bwindow\.)?\blocation\.(?:hostname|host|origin)"
+    r"(?:(wss?|https?)://['\"`]?\s*(?:\+\s*|\$\{)\s*)?(?:\bwindow\.)?\b(?:location\.(?:hostname|host|origin)|hostname)"
     r"\s*(?:\}|\+\s*['\"`]):(?!(?:80|443)\b)(\d{2,5})\b"
 )
 _IF_DEVELOPED = re.compile(
