@@ -47,6 +47,21 @@ def test_the_named_application_is_read(tmp_path, answers, secrets):
         assert file.with_suffix(".py").exists() or (file / "__init__.py").exists()
 
 
+@pytest.mark.parametrize(
+    ("answers", "path", "list_of_packages"),
+    [
+        ({"backend_source": "."}, "server/src", "server/requirements.txt"),
+        ({"backend_source": "server", "backend_app": "src.main:app"}, "src", None),
+        ({"backend_source": "server/src"}, None, "../requirements.txt"),
+    ],
+)
+def test_what_follows_is_of_the_named_folder(tmp_path, answers, path, list_of_packages):
+    files = {"server/src/main.py": f"import lib\n{APP}", "server/src/lib.py": "", "server/requirements.txt": PINNED}
+    found = settings_of(tmp_path, files, **answers)
+    assert found.get("backend_environment", {}).get("PYTHONPATH") == path
+    assert found.get("backend_requirements") == list_of_packages
+
+
 def test_the_named_frontend_is_read(tmp_path):
     package = '{"scripts": {"build": "vite build"}, "devDependencies": {"vite": "6"}}'
     files = {"main.py": APP, "web/package.json": package, "admin/package.json": package}
