@@ -17,7 +17,7 @@ from slipway.starter.detect import reading
 from slipway.starter.found import Found, Reading
 from slipway.starter.notes import next_steps, no_application, notes
 from slipway.starter.of_server import Server
-from slipway.starter.place import conflicts, free_name, is_project
+from slipway.starter.place import conflicts, free_name, is_apart, is_project
 from slipway.starter.questions import LOGIN, QUESTIONS, SERVER, Question, host_and_port, parsed, problems_of
 from slipway.starter.write import not_ignored, repository_of, with_comments, write
 
@@ -116,7 +116,7 @@ def _start(here: Path, project: Path, answers: dict[str, Any], asks: bool, serve
             click.echo(with_comments(one, with_more=False))
     known = {one.setting: one.value for one in [*found.settings, *told]} | answers
     _ask(found, known, answers, asks)
-    found = _with_answers(found, known, answers)
+    found = _with_answers(here, found, known, answers)
     found.refuse(problems_of({**known, **{one.setting: one.value for one in found.settings}}))
     known = {**{one.setting: one.value for one in [*found.settings, *told]}, **answers}
     if problems := problems_of(known):
@@ -133,12 +133,16 @@ def _told(server: Server | None, found: Reading, answers: dict[str, Any]) -> lis
 
 
 def _read(here: Path, project: Path, answers: dict[str, Any]) -> Reading:
-    """What is found where the user stands, if the project is there; else around the project."""
-    near = here if project.is_relative_to(here) else project
+    """What is found where the user stands, if the project is of what is there; else around the project. If that is
+    nothing, what is around the backend that the user names."""
+    near = here if project.is_relative_to(here) and not is_apart(project, here) else project
     found = reading(near, project, answers)
     top = repository_of(near)
     if top and top != near and not found.project.backend:
-        return reading(top, project, answers)
+        found = reading(top, project, answers)
+    source = (project / Path(str(answers.get("backend_source") or ".")).expanduser()).resolve()
+    if not found.project.backend and not found.project.frontend and not source.is_relative_to(found.repository.top):
+        return reading(repository_of(source) or source, project, answers)
     return found
 
 
@@ -173,15 +177,17 @@ def _ask(found: Reading, known: dict[str, Any], answers: dict[str, Any], asks: b
         raise RunFailed(f"{where}{count} missing, and nothing was written; give:\n{lines}{also}")
 
 
-def _with_answers(found: Reading, known: dict[str, Any], answers: dict[str, Any]) -> Reading:
+def _with_answers(here: Path, found: Reading, known: dict[str, Any], answers: dict[str, Any]) -> Reading:
     """The same with what follows from the answers; read again if another application was chosen."""
     backend = found.project.backend
-    if backend and answers.get("backend_app", backend.app.target) != backend.app.target:
-        again = reading(found.repository.top, found.folder, {**answers})
-        if again.project.backend and again.project.backend.app.target == answers["backend_app"]:
-            known.pop("backend_source", None)
-            return again
-    return replace(found, answers={**answers}, refused={})
+    if backend and answers.get("backend_app", backend.app.target) == backend.app.target:
+        return replace(found, answers={**answers}, refused={})
+    again = _read(here, found.folder, answers)
+    if not again.project.backend and "backend_source" in known:
+        answers["backend_source"] = known["backend_source"]
+    if "backend_source" not in answers:
+        known.pop("backend_source", None)
+    return replace(again, answers={**answers})
 
 
 def _depends(question: Question, missing: list[str]) -> bool:

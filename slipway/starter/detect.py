@@ -27,6 +27,7 @@ from slipway.starter.detect_frontend import (
 )
 from slipway.starter.environment import kept_name, valkey_variable
 from slipway.starter.found import Found, Reading
+from slipway.starter.reading.chosen import Chosen
 from slipway.starter.reading.files import Repository
 from slipway.starter.reading.needs import libraries
 from slipway.starter.reading.packages import other_indexes
@@ -39,11 +40,16 @@ SYSTEM_PYTHON = (3, 11)
 
 def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
     """Read the repository at `top` for settings in `folder`."""
-    chosen = str(answers.get("backend_app", ""))
-    if chosen and answers.get("backend_source"):
-        source = os.path.relpath(folder / str(answers["backend_source"]), top)
-        chosen = f"{'' if source == '.' else source}/{chosen}" if source != "." else chosen
-    return Reading(read(Repository(top), chosen), folder, answers, TABLE)
+
+    def place(setting: str) -> str | None:
+        """The folder in a setting, relative to the repository."""
+        if not (answer := str(answers.get(setting, ""))):
+            return None
+        path = Path(os.path.relpath((folder / Path(answer).expanduser()).resolve(), top.resolve())).as_posix()
+        return "" if path == "." else path
+
+    chosen = Chosen(str(answers.get("backend_app", "")), place("backend_source"))
+    return Reading(read(Repository(top), chosen, place("frontend_source")), folder, {**answers}, TABLE)
 
 
 # --- Access -----------------------------------------------------------------------------------------------------------

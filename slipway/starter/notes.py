@@ -41,6 +41,11 @@ def notes(of: Reading) -> list[str]:
         ]
         kinds.append(_about_routes(of, backend))
         found += [line for kind in kinds for line in kind]
+    elif of.answers.get("backend_app"):
+        found.append(
+            f"{no_application(of)}: nothing was read of the backend; set what it needs: backend_environment,"
+            " backend_secrets, shared_paths"
+        )
     found += [*about_handlers(of), *about_frontend(of), *_about_repository(of), *_about_access(of)]
     return list(dict.fromkeys(found))
 
@@ -48,6 +53,11 @@ def notes(of: Reading) -> list[str]:
 def no_application(of: Reading) -> str:
     """That no application was found, and the files that can't be read and may have one."""
     repository = of.repository
+    if named := str(of.answers.get("backend_app", "")):
+        source = (of.folder / Path(str(of.answers.get("backend_source") or repository.top)).expanduser()).resolve()
+        if not source.is_relative_to(repository.top.resolve()):
+            return f"backend_source: {source} is outside of {repository.top}, which was read"
+        return f"backend_app: found no module of {named!r} in {source}"
     broken = [
         f"{file}:{tree[1]}"
         for file in repository.files

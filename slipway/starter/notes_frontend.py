@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from slipway.settings import frontend_tool
 from slipway.starter.detect_frontend import api_prefix, has_static_files, pages_server, stripped
@@ -80,11 +81,20 @@ def about_frontend(of: Reading) -> Iterator[str]:
                 f" add {one.name}={one.public(domain, prefix)} to {setting}"
             )
     for address, place in of.project.api.fixed[:MAX_NOTES]:
-        path = re.sub(r"^\w+://[^/]*", "", address)
-        begin = stripped(of)
-        own = path if f"{path}/".startswith(f"{begin}/") else f"{begin}{path}"
-        # What comes after it begins with a slash.
-        fix = f"request {own!r}" if own else "use '' instead of it"
-        yield f"{place}: {address!r} is the visitor's own machine; {fix}"
+        yield f"{place}: {address!r} is the visitor's own machine; {_instead(of, address)}"
     if (more := len(of.project.api.fixed) - MAX_NOTES) > 0:
         yield f"{frontend.folder or '.'}: {more} more addresses of the visitor's own machine"
+    others = [one for one in of.project.api.elsewhere if urlsplit(one[0]).hostname != domain]
+    for address, place in others[:MAX_NOTES] if of.project.backend else ():
+        yield f"{place}: {address!r} is not this site; if it is the API, {_instead(of, address)}"
+    for port, is_plain, place in of.project.api.ports[:MAX_NOTES]:
+        yield f"{place}: port {port} of the site is closed for visitors; leave it out{', and use wss:' * is_plain}"
+
+
+def _instead(of: Reading, address: str) -> str:
+    """What to request instead of an address in the code."""
+    path = re.sub(r"^\w+://[^/]*", "", address)
+    begin = stripped(of)
+    own = path if f"{path}/".startswith(f"{begin}/") else f"{begin}{path}"
+    # What comes after it begins with a slash.
+    return f"request {own!r}" if own else "use '' instead of it"

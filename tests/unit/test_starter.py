@@ -308,3 +308,56 @@ def test_of_two_applications_one_is_asked_for(tmp_path):
     text = (tmp_path / "group_data/all.py").read_text()
     assert 'backend_app = "server:app"' in text
     assert 'backend_source = "two"' in text
+
+
+def test_a_repository_beside_others_is_read_alone(tmp_path):
+    make(tmp_path, {"other/backend/main.py": APP, "mine/flask_app.py": "import flask\n", "ops/README.md": ""})
+    for name in ("other", "mine", "ops"):
+        subprocess.run(["git", "init", "-q", str(tmp_path / name)], check=True)
+    done = init(tmp_path, "mine", "--yes", *DOMAIN)
+    assert done.returncode == 1
+    assert f"found no FastAPI application in {tmp_path / 'mine'}" in done.stderr
+    make(tmp_path, {"mine/api/main.py": APP})
+    for folder in ("mine", "mine/deploy"):
+        assert init(tmp_path, folder, "--yes", *DOMAIN).returncode == 0
+        text = (tmp_path / folder / "group_data/all.py").read_text()
+        assert f'backend_source = "{"../api" if "deploy" in folder else "api"}"' in text
+    # A repository of the project's own files alone is of what is beside it.
+    (tmp_path / "mine/api/main.py").rename(tmp_path / "mine/api.txt")
+    for _ in range(2):
+        assert init(tmp_path, "ops", "--yes", *DOMAIN).returncode == 0
+        assert 'backend_source = "../other/backend"' in (tmp_path / "ops/group_data/all.py").read_text()
+
+
+def test_what_is_named_and_not_there_is_not_replaced_by_another(folder):
+    done = init(folder, "--yes", *DOMAIN, "--set", "backend_app=start:app")
+    assert done.returncode == 1
+    assert f"backend_app: found no module of 'start:app' in {folder}; 1 answer is missing" in done.stderr
+    make(folder, {"api/app/main.py": f"import os\nos.environ['STRIPE_API_KEY']\n{APP}"})
+    done = init(folder, "--yes", *DOMAIN, "--set", "backend_app=start:app", "--set", "backend_source=api")
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"backend_app: found no module of 'start:app' in {folder}/api: nothing was read of the backend" in done.stdout
+    )
+    assert "STRIPE_API_KEY" not in (folder / "group_data/all.py").read_text()
+
+
+def test_what_is_typed_is_read(tmp_path):
+    make(
+        tmp_path, {"code/start.py": "import os\nfrom lib import app\nos.environ['STRIPE_API_KEY']\n", "code/lib.py": ""}
+    )
+    asked(tmp_path, "shop.example.org\n\n\ncode\nstart:app\n")
+    assert "STRIPE_API_KEY" in (tmp_path / "group_data/all.py").read_text()
+
+
+def test_a_backend_beside_the_project_is_read(tmp_path):
+    make(tmp_path, {"shop/api/main.py": f"import os\nos.environ['STRIPE_API_KEY']\n{APP}", "shop/web/index.html": ""})
+    make(tmp_path, {"ops/README.md": "", "site/web/index.html": ""})
+    named = ("--yes", *DOMAIN, "--set", "backend_source=../shop/api", "--set", "backend_app=main:app")
+    assert init(tmp_path / "ops", *named).returncode == 0
+    text = (tmp_path / "ops/group_data/all.py").read_text()
+    assert '"STRIPE_API_KEY",  # main.py:2' in text
+    # Not if that is not all of the site.
+    said = init(tmp_path / "site", *named).stdout
+    assert f"backend_source: {tmp_path}/shop/api is outside of {tmp_path}/site, which was read: nothing was" in said
+    assert 'frontend_source = "web"' in (tmp_path / "site/group_data/all.py").read_text()

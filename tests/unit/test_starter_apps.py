@@ -53,7 +53,10 @@ def target(top: Path, files: dict[str, str | bytes]) -> tuple[str, str] | None:
              "import uvicorn\nif __name__ == '__main__':\n    uvicorn.run('main:asgi')\n"},
             (".", "main:asgi"),
         ),
+        ({"main.py": "from pages import SPA\nfrom fastapi import FastAPI\napp = SPA(FastAPI(), 'dist')\n"}, (".", "main:app")),
+        ({"main.py": "import fastapi\napp = add_pages(app=fastapi.FastAPI())\n", "run.py": "client = TestClient(FastAPI())\n"}, (".", "main:app")),
         # Not an application.
+        ({"main.py": "from fastapi import FastAPI\nclient = TestClient(FastAPI())\nhandler = Mangum(FastAPI())\n"}, None),
         ({"main.py": "FastAPI = 1\n"}, None),
         ({"main.py": "# app = FastAPI()\n"}, None),
         ({"test_main.py": APP, "tests/main.py": APP, "conftest.py": APP}, None),

@@ -368,3 +368,10 @@ def test_where_fastapis_pages_are_is_found_if_it_is_not_the_usual_place(tmp_path
     ):
         found = settings_of(tmp_path / str(number), {"main.py": code})
         assert found.get("nginx_docs_paths") == expected
+
+
+def test_a_wrapped_application_has_its_paths_and_its_pages(tmp_path):
+    code = "app = Pages(FastAPI(root_path='/v1', docs_url='/help'), 'dist')\n@app.get('/a')\ndef a(): ...\n"
+    found = read(tmp_path, {"main.py": f"from fastapi import FastAPI\n{code}"}).project.backend
+    assert [path for path, _ in found.paths] == ["/v1/a"]
+    assert [one.path for one in found.routes.docs] == ["/help", "/redoc"]

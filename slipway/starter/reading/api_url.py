@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from urllib.parse import urlsplit
 
-from slipway.starter.reading import compose
+from slipway.starter.reading import compose, fixed_addresses, proxies
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of
+from slipway.starter.reading.fixed_addresses import LOCAL, NOT_ASKED, NOT_THE_API
 from slipway.starter.reading.frontend import Frontend, sources, uncommented
 from slipway.starter.reading.handlers import handlers
+from slipway.starter.reading.script_variables import Uses, has_computed, optional, variables
 
 # Files that a production build reads, the last one wins; untracked ones may be missing elsewhere.
 FOR_PRODUCTION = (".env", ".env.local", ".env.production", ".env.production.local")
@@ -25,43 +26,14 @@ EXAMPLES = (
     ".env.dev",
     "env.example",
 )
-_READ = re.compile(
-    r"(?:import\.meta\.env|process\.env|runtimeConfig\.public|\$env/static/public)(?:\.|\[['\"])([A-Za-z_]\w*)"
-)
-# SvelteKit's. https://svelte.dev/docs/kit/$env-dynamic-private
-_IMPORTED = re.compile(r"import\s*\{([^}]*)\}\s*from\s*['\"]\$env/static/(?:public|private)['\"]")
-_DYNAMIC = re.compile(r"import\s*\{\s*env(?:\s+as\s+(\w+))?\s*\}\s*from\s*['\"]\$env/dynamic/(?:public|private)['\"]")
-_FALLBACK = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?|\?[^:\n]{0,80}:)\s*\(?\s*['\"`]([^'\"`\n]*)['\"`]")
 _NAMED_SO = re.compile(
     r"(^|_)(API|BACKEND|SERVER|WS|WEBSOCKET|SOCKET|FASTAPI|BASE)(_|$).*|(^|_)(API|BACKEND|SERVER|BASE)?_?(UR[LI]|ENDPOINT|ORIGIN)$"
 )
-_NOT_THE_API = re.compile(
-    r"KEY|TOKEN|SECRET|CLIENT_ID|PUBLIC_URL$|VERSION"
-    r"|TIMEOUT|GOOGLE|MAPS?_|FACEBOOK|STRIPE|KEYCLOAK|AUTH0|SUPABASE|FIREBASE|SENTRY|CDN|MOCK|GITHUB|S3|BUCKET|CLOUDINARY|LOGO|IMAGE"
-)
-LOCAL = re.compile(r"(?:https?|wss?)://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?[^\s'\"`<>)]*")
 _LOCAL_HOST = re.compile(r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::\d+)?")
-# What comes before a host, and before an address that a text begins with.
-_AFTER_SCHEME = re.compile(r"(?:https?|wss?|['\"`}]):?//['\"`]?\s*(?:\+\s*|\$\{)\(?\s*(?:window\.)?$")
-_BEGINS = re.compile(r"`\$\{\(?\s*(?:window\.)?$")
-# What the address of the page itself replaces.
-_OR_LOCATION = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?)\s*\(?\s*(?:(?:window|self|globalThis|document)\.)?location\b")
 # What a build reads beside the sources.
 _CONFIGURATIONS = re.compile(
     r"(?:next|vite|nuxt|vue|astro|svelte|webpack|rspack|rsbuild|craco|gatsby)[.-]config\.(?:js|ts|mjs|mts|cjs|cts)"
 )
-_DESTINATION = re.compile(r"destination\s*:[^\n]*?process\.env(?:\.|\[['\"])(\w+)")
-# A rewrite of Next.js that strips a prefix: "/api/:path*" to "http://localhost:8000/:path*".
-_REWRITTEN = re.compile(
-    r"source\s*:\s*['\"`](/\w[\w/-]*)/:\w+\*['\"`]\s*,\s*destination\s*:\s*[^\n]*?(?:\}|:\d+|['\"`])/:\w+\*"
-)
-# What comes before an address that a variable overrides.
-_OVERRIDDEN = re.compile(r"(?:import\.meta\.env|process\.env|\benv\.)[^\n]*(?:\|\||\?)")
-# Lines with a development address that browsers do not request.
-_NOT_ASKED = re.compile(r"console\.|\bproxy\b|target\s*:|placeholder|example|data-testid|schema\.org|w3\.org")
-# What comes after a variable that may be missing: another value, or a comparison.
-_OPTIONAL = re.compile(r"['\"]?\]?\s*(?:\|\||\?\?|\?(?!\.)|[=!]==?|&&)")
-_ASKED = re.compile(r"(?:if\s*\(\s*|!\s*|typeof\s+|console\.\w+\([^\n)]*)$")
 # Variables that tools and hosting providers set.
 _OF_TOOLS = re.compile(
     r"(NODE_ENV|PORT|HOST|HOSTNAME|CI|ANALYZE|NEXT_RUNTIME|NEXT_PRIVATE_\w*|VERCEL\w*|NETLIFY\w*|CF_\w*|DEBUG)$"
@@ -85,7 +57,7 @@ class ApiVariable:
     @property
     def is_local(self) -> bool:
         """Whether the address is the visitor's own machine or a container, or empty."""
-        if self.is_host and _LOCAL_HOST.fullmatch(self.value or self.example):
+        if _LOCAL_HOST.fullmatch(self.value or self.example):
             return True
         return (
             self.is_container
@@ -118,6 +90,10 @@ class Api:
     variables: list[ApiVariable] = field(default_factory=list)
     # Addresses of the developer's machine in the code, without a variable that overrides them.
     fixed: list[tuple[str, Place]] = field(default_factory=list)
+    # Those of another host that are probably the API's.
+    elsewhere: list[tuple[str, Place]] = field(default_factory=list)
+    # Ports of the site's host that the code requests, and whether by a plain WebSocket.
+    ports: list[tuple[str, bool, Place]] = field(default_factory=list)
     # Whether the code requests relative paths "/api/...".
     asks_below_api: bool = False
     # Prefixes that a development server, or a container's Nginx, strips for the backend.
@@ -132,31 +108,6 @@ class Api:
     pages: dict[str, Place] = field(default_factory=dict)
 
 
-class _Uses:
-    """How the code uses variables."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.after_scheme: set[str] = set()
-        self.beginning: set[str] = set()
-        self.or_location: set[str] = set()
-        for text in texts:
-            for match in _READ.finditer(text):
-                before = text[max(0, match.start() - 60) : match.start()]
-                if _AFTER_SCHEME.search(before):
-                    self.after_scheme.add(match[1])
-                elif _BEGINS.search(before):
-                    self.beginning.add(match[1])
-                if _OR_LOCATION.match(text, match.end()):
-                    self.or_location.add(match[1])
-
-    def is_host(self, one: ApiVariable) -> bool:
-        """Whether a variable has a host alone: by what comes before it, or by its name."""
-        if "://" in f"{one.value} {one.example}":
-            return False
-        is_named = re.search(r"HOST(NAME)?$", one.name) and one.name not in self.beginning
-        return one.name in self.after_scheme or bool(is_named)
-
-
 def configurations(repository: Repository, folder: str) -> Iterator[str]:
     """The files that configure a build."""
     return (
@@ -169,45 +120,49 @@ def configurations(repository: Repository, folder: str) -> Iterator[str]:
 def api(repository: Repository, frontend: Frontend) -> Api:
     found = Api()
     read: dict[str, tuple[Place, str]] = {}
-    optional: set[str] = set()
+    may_lack: set[str] = set()
     needed: set[str] = set()
     for file in configurations(repository, frontend.folder):
         text = uncommented(repository.read(file) or "")
-        needed |= {*_DESTINATION.findall(text)}
-        for name, place, fallback in _variables(file, text):
+        needed |= proxies.needed(text)
+        for name, place, fallback in variables(file, text):
             is_public = bool(frontend.prefix) and name.startswith(frontend.prefix)
             # Not of a proxy of the development server, and not of the build's own options.
-            if name in needed or (is_public and not _NOT_ASKED.search(text.split("\n")[place.line - 1])):
+            if name in needed or (is_public and not NOT_ASKED.search(text.split("\n")[place.line - 1])):
                 read.setdefault(name, (place, fallback))
-        optional |= _optional(text)
-    texts: list[str] = []
-    for file in sources(repository, frontend.folder):
-        text = repository.read(file) or ""
-        if len(text) > 300_000:
-            # A bundle.
-            continue
-        text = uncommented(text)
-        texts.append(text)
-        for name, place, fallback in _variables(file, text):
+        may_lack |= optional(text)
+    texts = {file: uncommented(text) for file, text in _scripts(repository, frontend)}
+    at_run_time = {file: repository.read(file) or "" for file in fixed_addresses.settings(repository, frontend.folder)}
+    prefix = frontend.prefix if any(map(has_computed, texts.values())) else ""
+    for file, text in texts.items():
+        for name, place, fallback in variables(file, text, prefix):
             if name not in read or (fallback and not read[name][1]):
                 read[name] = (place, fallback)
-        optional |= _optional(text)
-        found.fixed += _fixed(file, text)
+        may_lack |= optional(text, prefix)
         found.asks_below_api = found.asks_below_api or bool(re.search(r"['\"`}]/api(/|['\"`])", text))
         for match in re.finditer(r"\bpath\s*[=:]\s*\{?\s*['\"]/?([\w-]+)(?:/[^'\"]*)?['\"]", text):
             found.pages.setdefault(match[1], Place(file, line_of(text, match.start())))
-    optional -= needed
-    uses = _Uses(texts)
-    hosts = compose.hosts(repository)
+    # What is set when the pages run is none of the build's.
+    set_later = {name for text in at_run_time.values() for name in re.findall(r"\b(\w+)['\"]?\s*:", text)}
+    direct = {name for file, text in texts.items() for name, _, _ in variables(file, text)} if set_later else set()
+    for name in (set_later - direct - needed) & read.keys():
+        del read[name]
+    may_lack -= needed
+    uses = Uses([*texts.values()])
+    hosts = {name for name in compose.hosts(repository) if "." not in name}
     found.variables = [
         replace(
             one,
-            is_host=uses.is_host(one),
-            is_container=compose.is_at(one.value, hosts) and "." not in one.other_host,
+            is_host=uses.is_host(one.name, f"{one.value} {one.example}"),
+            is_container=compose.is_at(one.value, hosts) or (not one.value and _is_at(one.example, hosts)),
         )
-        for one in _api_variables(repository, frontend, read)
+        for one in _api_variables(repository, frontend, read, hosts)
         if one.value or one.name not in uses.or_location
     ]
+    for file, text in {**texts, **at_run_time}.items():
+        found.fixed += fixed_addresses.local(file, text)
+        found.elsewhere += fixed_addresses.elsewhere(file, text, bool(found.variables))
+        found.ports += fixed_addresses.ports(file, text)
     found.handlers = dict(handlers(repository, frontend))
     known = {one.name for one in found.variables}
     given = {name for file in FOR_PRODUCTION for name in _values(repository, frontend.folder, file)}
@@ -217,7 +172,7 @@ def api(repository: Repository, frontend: Frontend) -> Api:
     found.unset = {
         name: place
         for name, (place, fallback) in read.items()
-        if frontend.prefix and name.startswith(frontend.prefix) and name not in {*given, *optional}
+        if frontend.prefix and name.startswith(frontend.prefix) and name not in {*given, *may_lack}
         if not fallback and not _OF_TOOLS.match(name) and f"{name}=" not in script
     }
     if frontend.server:
@@ -226,40 +181,30 @@ def api(repository: Repository, frontend: Frontend) -> Api:
             for name, (place, fallback) in read.items()
             if not fallback and name not in known and not name.startswith(frontend.prefix) and not _OF_TOOLS.match(name)
         }
-    found.stripped = [*_stripped(repository, frontend)]
+    found.stripped = [*proxies.stripped(repository)]
     return found
 
 
-def _variables(file: str, text: str) -> Iterator[tuple[str, Place, str]]:
-    of_env = [re.compile(rf"\b{one[1] or 'env'}\.([A-Z_][A-Z0-9_]*)\b") for one in _DYNAMIC.finditer(text)]
-    for match in chain(_READ.finditer(text), *(one.finditer(text) for one in of_env)):
-        fallback = _FALLBACK.match(text, match.end())
-        yield match[1], Place(file, line_of(text, match.start())), fallback[1] if fallback else ""
-    for match in _IMPORTED.finditer(text):
-        for name in re.findall(r"\w+", match[1]):
-            yield name, Place(file, line_of(text, match.start())), ""
-
-
-def _optional(text: str) -> set[str]:
-    """The variables that a text reads as if they may be missing."""
-    return {
-        match[1]
-        for match in _READ.finditer(text)
-        if _OPTIONAL.match(text, match.end()) or _ASKED.search(text, max(0, match.start() - 80), match.start())
-    }
+def _scripts(repository: Repository, frontend: Frontend) -> Iterator[tuple[str, str]]:
+    for file in sources(repository, frontend.folder):
+        text = repository.read(file) or ""
+        # Not a bundle.
+        if len(text) <= 300_000:
+            yield file, text
 
 
 def _api_variables(
-    repository: Repository, frontend: Frontend, read: dict[str, tuple[Place, str]]
+    repository: Repository, frontend: Frontend, read: dict[str, tuple[Place, str]], hosts: set[str]
 ) -> Iterator[ApiVariable]:
     texts = {name: _values(repository, frontend.folder, name) for name in (*FOR_PRODUCTION, *EXAMPLES)}
     # A container gets them from there.
     above = {name: _values(repository, "", name) for name in EXAMPLES}
+    of_containers = compose.environment(repository)
     for name, (place, fallback) in read.items():
         bare = name.removeprefix(frontend.prefix).upper()
         # A program that makes pages reads others, too.
         is_read = name.startswith(frontend.prefix) or frontend.server is not None
-        if not is_read or _NOT_THE_API.search(bare):
+        if not is_read or NOT_THE_API.search(bare):
             continue
         value, where = fallback, place if fallback else None
         for file in FOR_PRODUCTION:
@@ -268,6 +213,9 @@ def _api_variables(
                 where = Place(f"{frontend.folder}/{file}".lstrip("/"), line)
         places = [texts, above]
         example = next((one[file][name][0] for one in places for file in EXAMPLES if name in one[file]), "")
+        in_container = of_containers.get(name, "")
+        if not example and (LOCAL.match(in_container) or _is_at(in_container, hosts)):
+            example = in_container
         is_address = any(re.match(r"(https?|wss?)://|/", one) for one in (value, example) if one)
         if not _NAMED_SO.search(bare) or (
             not is_address and not re.search(r"UR[LI]|ENDPOINT|ORIGIN|BASE|API$|HOST", bare)
@@ -277,36 +225,10 @@ def _api_variables(
         yield ApiVariable(name, place, value, where, example, is_websocket)
 
 
+def _is_at(example: str, hosts: set[str]) -> bool:
+    """Whether an example is the address of a container that speaks HTTP, rather than any word."""
+    return bool(re.match(r"(https?|wss?)://|[\w-]+:\d", example)) and compose.is_at(example, hosts)
+
+
 def _values(repository: Repository, folder: str, file: str) -> dict[str, tuple[str, int]]:
     return dotenv(repository.read(f"{folder}/{file}".lstrip("/")) or "")
-
-
-def _fixed(file: str, text: str) -> Iterator[tuple[str, Place]]:
-    for match in LOCAL.finditer(text):
-        begin = text.rfind("\n", 0, match.start()) + 1
-        before = text[begin : match.start()]
-        around = text[max(begin, match.start() - 160) : match.start()]
-        if _NOT_ASKED.search(before) or _OVERRIDDEN.search(text[max(0, match.start() - 200) : match.start()]):
-            continue
-        if re.search(r"['\"`]\s*$", around) or file.endswith(".html"):
-            yield match[0], Place(file, line_of(text, match.start()))
-
-
-def _stripped(repository: Repository, frontend: Frontend) -> Iterator[tuple[str, Place]]:
-    """The prefixes that a proxy in the repository strips."""
-    for file in repository.files:
-        name = file.rpartition("/")[2]
-        if name.startswith("vite.config") or name in ("setupProxy.js", "proxy.conf.json", "vue.config.js"):
-            text = uncommented(repository.read(file) or "")
-            for match in re.finditer(r"(?:rewrite|pathRewrite)\b[^\n]*?\^?\\?(/\w[\w/-]*)", text):
-                yield match[1].replace("\\", "").rstrip("/"), Place(file, line_of(text, match.start()))
-        elif name.startswith("next.config"):
-            text = uncommented(repository.read(file) or "")
-            for match in _REWRITTEN.finditer(text):
-                yield match[1], Place(file, line_of(text, match.start()))
-        elif name.endswith(".conf"):
-            text = repository.read(file) or ""
-            for match in re.finditer(
-                r"location\s+(?:\^~\s*)?(/\w[\w/-]*/?)\s*\{[^}]*?proxy_pass\s+https?://[\w.:-]+/[;\s]", text
-            ):
-                yield match[1].rstrip("/"), Place(file, line_of(text, match.start()))

@@ -19,6 +19,7 @@ from slipway.starter.reading.python import (
     called,
     dotted_of,
     tree_of,
+    within,
 )
 from slipway.starter.reading.starts import Start, in_code, nearness, starts
 
@@ -31,6 +32,8 @@ _POOR_FOLDERS = re.compile(
 # ASGI applications that wrap another one.
 _WRAPPERS = {"ASGIApp", "CORSMiddleware", "ProxyHeadersMiddleware", "SentryAsgiMiddleware", "WSGIMiddleware", "Mangum"}
 _WRAPPERS_OF_ASGI = _WRAPPERS - {"Mangum", "WSGIMiddleware"}
+# What is given an application and is none that uvicorn runs.
+_NOT_ASGI = {"Mangum", "WSGIMiddleware", "TestClient", "AsyncClient", "ASGITransport", "Config", "Server", "Typer"}
 MAX_PYTHON_FILES = 6000
 
 
@@ -137,6 +140,8 @@ def _defined_in(repository: Repository, file: str, makers: dict[str, set[str]]) 
                         yield App(file, name, False, Place(file, value.lineno))
                     elif called(value) in _WRAPPERS_OF_ASGI:
                         yield App(file, name, False, Place(file, value.lineno), is_wrapper=True)
+                    elif called(value) not in _NOT_ASGI and within(value, own):
+                        yield App(file, name, False, Place(file, value.lineno))
 
 
 def _made_in(repository: Repository, file: str, makers: set[str]) -> Iterator[App]:

@@ -47,6 +47,21 @@ def hosts(repository: Repository) -> set[str]:
     return found - {""}
 
 
+def environment(repository: Repository) -> dict[str, str]:
+    """The variables of the containers, and of their builds, with values."""
+    found: dict[str, str] = {}
+    for _, _, its in _services(repository):
+        build = its.get("build")
+        for given in (its.get("environment"), build.get("args") if isinstance(build, dict) else None):
+            pairs = given.items() if isinstance(given, dict) else ()
+            listed = (str(one).partition("=")[::2] for one in (given if isinstance(given, list) else ()))
+            for name, value in (*pairs, *listed):
+                # "${NAME:-value}"
+                default = re.fullmatch(r"\$\{\w+:?-([^{}]*)\}", str(value))
+                found.setdefault(str(name), default[1] if default else str(value))
+    return found
+
+
 def dockerfiles(repository: Repository) -> Iterator[str]:
     """The Dockerfiles that services are built by."""
     for file, _, its in _services(repository):

@@ -11,6 +11,7 @@ from slipway.starter.reading import compose
 from slipway.starter.reading.api_url import Api, api
 from slipway.starter.reading.apps import App, applications, is_poor
 from slipway.starter.reading.beside import Beside, beside
+from slipway.starter.reading.chosen import Chosen, chosen_of
 from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
@@ -127,24 +128,27 @@ class Project:
     api: Api = field(default_factory=Api)
 
 
-def read(repository: Repository, chosen: str = "") -> Project:
-    """Read a repository. `chosen` is the target of the application to use, "" for the most likely one."""
+def read(repository: Repository, chosen: Chosen, site: str | None) -> Project:
+    """Read a repository: the most likely application and frontend, or those that the user names. `site` is the folder
+    of a frontend."""
     for file in [*compose.dockerfiles(repository)]:
         repository.add_folder_of(file)
     found = Project(repository)
-    candidates, sites = applications(repository), frontends(repository)
-    if candidates:
-        app = next((one for one in candidates if chosen in (one.target, f"{one.root}/{one.target}")), candidates[0])
+    candidates = applications(repository)
+    sites = sorted(frontends(repository), key=lambda one: one.folder != site)
+    if app := chosen_of(repository, candidates, chosen):
         target = sites[0].target if sites and not sites[0].server else ""
-        found.backend = _backend(repository, app, [one for one in candidates if one != app], target)
+        others = [one for one in candidates if (one.file, one.name) != (app.file, app.name)]
+        found.backend = _backend(repository, app, others, target, chosen.source)
     if sites:
         found.frontend, found.other_frontends = sites[0], sites[1:]
         found.api = api(repository, sites[0])
     return found
 
 
-def _backend(repository: Repository, app: App, others: list[App], target: str) -> Backend:
-    """`target` is the folder in the repository that the frontend's build is written to, "" for none."""
+def _backend(repository: Repository, app: App, others: list[App], target: str, named: str | None) -> Backend:
+    """`target` is the folder in the repository that the frontend's build is written to, "" for none; `named` is the
+    folder that the user starts it in, None for any."""
     code = code_of(repository, app)
     modules = code.reachable(app.module)
     queues, unread = workers(repository, code)
@@ -167,6 +171,8 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     serves = bool(target) and is_served(values, modules, answered, app.root, target)
     if serves and not is_within(target, source):
         source = common([source, target])
+    if named is not None and is_within(source, named):
+        source = named
     found = Backend(
         app,
         # A mounted application is a part of this one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -280,6 +280,14 @@ def called(call: ast.AST) -> str:
     if not isinstance(call, ast.Call):
         return ""
     return call.func.attr if isinstance(call.func, ast.Attribute) else dotted_of(call.func)
+
+
+def within(value: ast.expr | None, names: Collection[str]) -> ast.Call | None:
+    """The call of one of `names`, itself or among the arguments of another call, as in `wrap(FastAPI())`."""
+    if not isinstance(value, ast.Call):
+        return None
+    given = [value, *value.args, *(keyword.value for keyword in value.keywords)]
+    return next((one for one in given if isinstance(one, ast.Call) and called(one) in names), None)
 
 
 def argument(call: ast.Call, name: str, position: int | None = None) -> ast.expr | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository
-from slipway.starter.reading.python import Function, Module, argument, called, dotted_of
+from slipway.starter.reading.python import Function, Module, argument, called, dotted_of, within
 from slipway.starter.reading.value import Scope, local, parameters, text_of
 from slipway.starter.reading.values import Values
 
@@ -127,26 +127,26 @@ class _Reader:
 
     def _definition(self, node: ast.Assign | ast.AnnAssign, scope: Scope) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        if not isinstance(node.value, ast.Call) or called(node.value) not in ("APIRouter", "FastAPI"):
+        is_router = node.value is not None and called(node.value) == "APIRouter"
+        made = node.value if is_router else within(node.value, {"FastAPI"})
+        if not isinstance(made, ast.Call):
             return
         for target in targets:
             name = dotted_of(target).rpartition(".")[2]
             if not name:
                 continue
             key = (scope.module.file, name)
-            if called(node.value) == "FastAPI":
+            if not is_router:
                 if key == self.application or scope.function:
-                    self.result.root_path = (
-                        self._text(argument(node.value, "root_path"), scope) or self.result.root_path
-                    )
-                    self._docs(node.value, scope)
+                    self.result.root_path = self._text(argument(made, "root_path"), scope) or self.result.root_path
+                    self._docs(made, scope)
                 if scope.function:
                     # In a factory it is the only one.
                     key = self.application
                 self.prefixes.setdefault(key, "")
             else:
-                self.prefixes[key] = self._text(argument(node.value, "prefix"), scope) or ""
-            if _asks_who(argument(node.value, "dependencies")):
+                self.prefixes[key] = self._text(argument(made, "prefix"), scope) or ""
+            if _asks_who(argument(made, "dependencies")):
                 self.guarded.add(key)
 
     def _docs(self, made: ast.Call, scope: Scope) -> None:
