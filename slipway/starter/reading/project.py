@@ -14,6 +14,7 @@ from slipway.starter.reading.beside import Beside, beside
 from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
+from slipway.starter.reading.images import apt_packages
 from slipway.starter.reading.mongo import Mongo, mongo
 from slipway.starter.reading.needs import fixed_keys
 from slipway.starter.reading.packages import (
@@ -75,6 +76,8 @@ class Backend:
     unread_workers: list[Unread] = field(default_factory=list)
     # Other programs of its containers.
     beside: list[Beside] = field(default_factory=list)
+    # What its image installs with apt.
+    apt: list[tuple[str, Place]] = field(default_factory=list)
     # Celery's brokers that are in the code.
     fixed_brokers: list[tuple[str, Place]] = field(default_factory=list)
     # The variables with the URL of Celery's broker, with the place.
@@ -193,6 +196,7 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
     found.celery = celery_variables(values, modules, read_variables)
     found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app, code)
+    found.apt = [*apt_packages(repository, app)]
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)
