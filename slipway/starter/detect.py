@@ -43,7 +43,8 @@ def reading(top: Path, folder: Path, answers: Mapping[str, Any]) -> Reading:
     if chosen and answers.get("backend_source"):
         source = os.path.relpath(folder / str(answers["backend_source"]), top)
         chosen = f"{'' if source == '.' else source}/{chosen}" if source != "." else chosen
-    return Reading(read(Repository(top), chosen), folder, answers, TABLE)
+    builds = bool(answers.get("frontend_source"))
+    return Reading(read(Repository(top), chosen, builds), folder, answers, TABLE)
 
 
 # --- Access -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from slipway.starter.detect import holds_code, is_inside, is_of_frontend, python
 from slipway.starter.detect_frontend import stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.found import Reading
-from slipway.starter.notes_frontend import MAX_NAMES, MAX_NOTES, about_frontend, about_handlers
+from slipway.starter.notes_frontend import MAX_NAMES, MAX_NOTES, about_frontend, about_handlers, about_own_pages
 from slipway.starter.reading.files import Place, dotenv
 from slipway.starter.reading.folders import Written
 from slipway.starter.reading.mongo import LIBRARIES
@@ -41,7 +41,13 @@ def notes(of: Reading) -> list[str]:
         ]
         kinds.append(_about_routes(of, backend))
         found += [line for kind in kinds for line in kind]
-    found += [*about_handlers(of), *about_frontend(of), *_about_repository(of), *_about_access(of)]
+    found += [
+        *about_own_pages(of),
+        *about_handlers(of),
+        *about_frontend(of),
+        *_about_repository(of),
+        *_about_access(of),
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -324,7 +330,9 @@ def _about_routes(of: Reading, backend: Backend) -> Iterator[str]:
             yield f"{where}: {path} matches any path, but unknown paths go to the frontend; give it a prefix"
         elif first and first == taken:
             yield f"{where}: {path} is the path of the frontend's files; change the route's path"
-    if "" in firsts and not stripped(of):
+    # That of a build in git has a note of its own.
+    own = str(backend.own_pages.place) if backend.own_pages else ""
+    if firsts.get("", own) != own and not stripped(of):
         yield f"{firsts['']}: / goes to the frontend; change the route's path if visitors need it"
     pages = [(name, place) for name, place in of.project.api.pages.items() if name in firsts and name != "api"]
     for name, place in pages if not stripped(of) else ():

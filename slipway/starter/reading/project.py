@@ -17,6 +17,7 @@ from slipway.starter.reading.frontend import Frontend, frontends
 from slipway.starter.reading.images import apt_packages
 from slipway.starter.reading.mongo import Mongo, mongo
 from slipway.starter.reading.needs import fixed_keys
+from slipway.starter.reading.own_pages import OwnPages, own_pages
 from slipway.starter.reading.packages import (
     Dependencies,
     Wanted,
@@ -91,6 +92,8 @@ class Backend:
     fixed_keys: list[Place] = field(default_factory=list)
     # Whether it serves the build of the frontend itself.
     serves_frontend: bool = False
+    # A build of pages in git that it serves at /.
+    own_pages: OwnPages | None = None
     # Whether its FastAPI answers below root_path only if a proxy strips that.
     has_stripped_root: bool = False
 
@@ -127,27 +130,35 @@ class Project:
     backend: Backend | None = None
     frontend: Frontend | None = None
     other_frontends: list[Frontend] = field(default_factory=list)
+    # The frontend that a build in git replaces, which the backend serves.
+    replaced: Frontend | None = None
     api: Api = field(default_factory=Api)
 
 
-def read(repository: Repository, chosen: str = "") -> Project:
-    """Read a repository. `chosen` is the target of the application to use, "" for the most likely one."""
+def read(repository: Repository, chosen: str = "", builds: bool = False) -> Project:
+    """Read a repository. `chosen` is the target of the application to use, "" for the most likely one. `builds`: its
+    frontend is built, even if the application serves a build of its own."""
     for file in [*compose.dockerfiles(repository)]:
         repository.add_folder_of(file)
     found = Project(repository)
     candidates, sites = applications(repository), frontends(repository)
     if candidates:
         app = next((one for one in candidates if chosen in (one.target, f"{one.root}/{one.target}")), candidates[0])
-        target = sites[0].target if sites and not sites[0].server else ""
-        found.backend = _backend(repository, app, [one for one in candidates if one != app], target)
-    if sites:
+        others = [one for one in candidates if one != app]
+        found.backend = _backend(repository, app, others, [one for one in sites if not one.server])
+    own = found.backend.own_pages if found.backend else None
+    if sites and own and own.other and not builds:
+        found.replaced = sites[0]
+    elif sites:
         found.frontend, found.other_frontends = sites[0], sites[1:]
         found.api = api(repository, sites[0])
     return found
 
 
-def _backend(repository: Repository, app: App, others: list[App], target: str) -> Backend:
-    """`target` is the folder in the repository that the frontend's build is written to, "" for none."""
+def _backend(repository: Repository, app: App, others: list[App], sites: list[Frontend]) -> Backend:
+    """`sites` are the frontends that are files, the main one first."""
+    # The folder in the repository that the frontend's build is written to, "" for none.
+    target = sites[0].target if sites else ""
     code = code_of(repository, app)
     modules = code.reachable(app.module)
     queues, unread = workers(repository, code)
@@ -196,6 +207,8 @@ def _backend(repository: Repository, app: App, others: list[App], target: str) -
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
     found.celery = celery_variables(values, modules, read_variables)
     found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app, code)
+    if sites and sites[0].manager and not serves:
+        found.own_pages = own_pages(repository, values, modules, answered, app.root, {one.target for one in sites})
     found.apt = [*apt_packages(repository, app)]
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
