@@ -163,6 +163,15 @@ def test_a_frontend_that_the_backend_serves_is_built_where_that_looks_for_it(tmp
     assert "matches any path" not in notes_of(tmp_path, SERVED)
 
 
+def test_a_class_of_the_backends_own_that_serves_a_frontend_is_known_by_its_name(tmp_path):
+    own = "class SPAStaticFiles(StaticFiles): ...\napp = FastAPI()\n"
+    mount = 'app.mount("/", SPAStaticFiles(directory=DIST, html=True))\n'
+    code = SERVING.partition('app.mount("/assets"')[0].replace("app = FastAPI()\n", own)
+    found = settings_of(tmp_path, {**SERVED, "server/main.py": f"{code}{mount}"})
+    assert found["frontend_source"] == ""
+    assert "cp -R dist/. $OUTPUT/client/dist/" in found["backend_build"]
+
+
 def test_a_build_that_is_written_into_the_backend_stays_there(tmp_path):
     files = {
         **SERVED,
