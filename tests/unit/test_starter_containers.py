@@ -108,7 +108,8 @@ def test_what_the_script_of_an_entrypoint_leaves_in_the_background_is_beside_the
         ({"api/Dockerfile": ENTRY.replace('["/srv', '["tini", "--", "sh", "/srv'), "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
         # The stage that it is made from, and not another one.
         ({"api/Dockerfile": f"{ENTRY.replace('FROM python', 'FROM python AS base')}FROM x AS y\nENTRYPOINT [\"other.sh\"]\nFROM base\nCMD uvicorn main:app\n", "api/entry.sh": "python seed.py\n", "api/other.sh": "python x.py\n"}, "api/entry.sh:1"),
-        # That of the service that a compose file starts, and the nearest one.
+        # That of a compose file or of the service that it starts, and the nearest one.
+        ({"compose.yaml": "services:\n  x:\n    build: api\n    entrypoint: [sh, entry.sh]\n    command: uvicorn main:app\n", "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
         ({"docker/x.Dockerfile": ENTRY, "compose.yaml": "services:\n  x:\n    build: {context: api, dockerfile: ../docker/x.Dockerfile}\n    command: uvicorn main:app\n", "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
         ({"api/Dockerfile": ENTRY.replace('"uvicorn", "main:app"', '"python", "main.py"'), "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
     ],

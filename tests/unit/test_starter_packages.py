@@ -128,7 +128,7 @@ IMAGE = "FROM python:3.12-slim\n{}\nCOPY . .\nCMD uvicorn main:app\n"
         ("RUN <<EOF\napt-get install -y ffmpeg\npip install uvicorn\nEOF", "ffmpeg"),
         ("RUN apt-get install -y a1 b2 c3 d4 e5 f6 g7 h8 i9", "a1, b2, c3, d4, e5, f6, g7, h8, ..."),
         # Tools of the build and of people, and what a stage has that is not the last one's.
-        ("RUN apt-get install -y gcc g++ build-essential libpq-dev python3-dev git curl ca-certificates $MORE", ""),
+        ("RUN apt-get install -y gcc g++ build-essential libpq-dev python3-cffi libxml2 git curl ca-certificates $MORE", ""),
         ("FROM python AS build\nRUN apt-get install -y ffmpeg\nFROM python", ""),
         ("FROM python AS base\nRUN apt-get install -y ffmpeg\nFROM base", "ffmpeg"),
         ("# RUN apt-get install -y ffmpeg", ""),

@@ -17,15 +17,16 @@ _ENTRYPOINT = re.compile(r"^[ \t]*ENTRYPOINT[ \t]+(.+)$", re.MULTILINE | re.IGNO
 _COPY = re.compile(r"^[ \t]*(?:COPY|ADD)[ \t]+(?:--\S+[ \t]+)*(\S+)[ \t]+(\S+)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _APT = re.compile(r"\bapt(?:-get)?\s[^\n&|;]*?\binstall\s([^\n&|;<>]*)")
 _WITH_VALUE = re.compile(r"(?<!\S)(?:-t|-o|--target-release|--option)\s+\S+")
-# What builds packages, brings files or helps people; what an image has in place of systemd; what Slipway installs.
+# What builds packages, what wheels bring along, what brings files or helps people, what an image has in place of
+# systemd, and what Slipway installs.
 _NO_NEED = re.compile(
     r"(gcc|g\+\+|clang|cpp)(-[\w.]+)?|build-essential|make|cmake|ninja-build|autoconf|automake|libtool|m4|pkg-config|pkgconf"
-    r"|patchelf|swig|rustc|cargo|golang(-go)?|.+-dev|python3?(\.\d+)?(-(pip|venv|full|minimal|distutils|setuptools|wheel"
-    r"|is-python3))?|python-is-python3|pipx|git|git-lfs|curl|wget|ca-certificates|gnupg2?|gpg|dirmngr|apt-\S+|apt"
-    r"|software-properties-common|lsb-release|debian-\S+-keyring|unzip|zip|tar|gzip|bzip2|xz-utils|jq|vim\S*|nano|less|tree"
-    r"|htop|procps|psmisc|lsof|strace|gdb|net-tools|iproute2|iputils-ping|inetutils-\S+|dnsutils|bind9-\S+|netcat\S*|ncat"
-    r"|telnet|tmux|screen|bash(-completion)?|zsh|sudo|gosu|tini|dumb-init|supervisor|cron|systemd|rsyslog|openssh-\S+|rsync"
-    r"|locales|tzdata|logrotate|nginx\S*|certbot|nodejs|npm|yarn|redis\S*|valkey\S*|mongodb\S*|openssl|libc6|dos2unix"
+    r"|patchelf|swig|rustc|cargo|golang(-go)?|.+-dev|python3?(\.\d+)?(-.+)?|python-is-python3|libpython.+|pipx"
+    r"|lib(xml2|xslt1|ssl|ffi|yaml-0)[\w.-]*|zlib1g|git|git-lfs|curl|wget|ca-certificates|gnupg2?|gpg|dirmngr|apt-.+|apt"
+    r"|software-properties-common|lsb-release|debian-.+-keyring|unzip|zip|tar|gzip|bzip2|xz-utils|jq|vim.*|nano|less|tree"
+    r"|htop|procps|psmisc|lsof|strace|gdb|net-tools|iproute2|iputils-ping|inetutils-.+|dnsutils|bind9-.+|netcat.*|ncat"
+    r"|telnet|tmux|screen|bash(-completion)?|zsh|sudo|gosu|tini|dumb-init|supervisor|cron|systemd|rsyslog|openssh-.+|rsync"
+    r"|locales|tzdata|logrotate|nginx.*|certbot|nodejs|npm|yarn|redis.*|valkey.*|mongodb.*|openssl|libc6|dos2unix"
 )
 
 
@@ -35,15 +36,21 @@ def dockerfile_of(repository: Repository, app: App) -> str:
     start = app.start
     if start and _is_dockerfile(start.place.file):
         return start.place.file
-    services = [one for one in compose.built(repository) if one.context in parents(app.root)]
-    target = f"{start.module}:{start.attribute}" if start else ""
-    for one in services:
-        if start and one.file == start.place.file and target in one.command:
-            return one.dockerfile
+    if service := _service_of(repository, app):
+        return service.dockerfile
     near = [file for file in repository.files if _is_dockerfile(file) and folder_of(file) in parents(app.root)]
     near = [file for file in near if not _FOR_WORK.search(posixpath.basename(file))]
     of_python = [file for file in near if re.search(r"\b(pip|uv|poetry|pdm|pipenv)\b", repository.read(file) or "")]
     return max(of_python, key=lambda file: file.count("/"), default="")
+
+
+def _service_of(repository: Repository, app: App) -> compose.Service | None:
+    """The service of a compose file whose command starts the application."""
+    for one in compose.built(repository) if app.start else ():
+        target = f"{app.start.module}:{app.start.attribute}" if app.start else ""
+        if app.start and one.file == app.start.place.file and target in one.command:
+            return one
+    return None
 
 
 def _is_dockerfile(file: str) -> bool:
@@ -66,16 +73,18 @@ def apt_packages(repository: Repository, app: App) -> Iterator[tuple[str, Place]
 
 
 def first_script(repository: Repository, app: App) -> str:
-    """The shell script in the repository that ENTRYPOINT names, "" for none."""
+    """The shell script in the repository that ENTRYPOINT or a compose file's entrypoint names, "" for none."""
     file = dockerfile_of(repository, app)
     text = repository.read(file) or "" if file else ""
     found = [one for begin, end in _stages(text, _line(app, file)) for one in _ENTRYPOINT.findall(text[begin:end])]
     copied = {posixpath.basename(to.rstrip("/")): source for source, to in _COPY.findall(text)}
-    for word in re.findall(r"[\w./-]+", found[-1]) if found else ():
+    service = _service_of(repository, app)
+    own = service.command if service and ".sh" in service.command else ""
+    for word in re.findall(r"[\w./-]+", own or next(iter(found[-1:]), "")):
         name = copied.get(posixpath.basename(word), word)
         parts = posixpath.normpath(name).strip("/").split("/")
         # The path in a container may begin with its folder.
-        inner = ["/".join(parts[count:]) for count in range(len(parts))]
+        inner = ["/".join(parts[count:]) for count in range(len(parts)) if ".." not in parts[count:]]
         places = [*parents(folder_of(file)), *parents(app.root)]
         known = [posixpath.join(folder, one) for one in inner for folder in places]
         known += repository.named(parts[-1])
