@@ -19,6 +19,11 @@ def is_tracked(file: Path) -> bool:
     return bool(_git(file.parent, "ls-files", "--", file.name))
 
 
+def is_ignored(file: Path) -> bool:
+    """Whether git leaves a file out of commits."""
+    return bool(_git(file.parent, "check-ignore", "--", file.name))
+
+
 @cache
 def env_files(folder: Path) -> list[str]:
     """The .env files below a folder that git tracks, by their paths in it; those of containers, such as db.env, too."""

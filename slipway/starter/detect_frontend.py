@@ -86,6 +86,8 @@ def frontend_source(of: Reading) -> Found | None:
     if frontend := of.project.frontend:
         how = f"a build by {frontend.tool}" if frontend.manager else "pages without a build"
         return Found("frontend_source", of.relative(frontend.folder), f"{frontend.place}: {how}")
+    if (backend := of.project.backend) and of.project.replaced and (own := backend.own_pages):
+        return Found("frontend_source", "", f"{own.place}: the backend serves {own.folder}, a build in git")
     return Found("frontend_source", "", "no package.json with a build script") if of.project.backend else None
 
 

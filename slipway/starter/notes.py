@@ -16,11 +16,11 @@ from slipway.starter.detect import holds_code, is_inside, is_of_frontend, python
 from slipway.starter.detect_frontend import stripped
 from slipway.starter.environment import valkey_variable
 from slipway.starter.found import Reading
-from slipway.starter.notes_frontend import MAX_NOTES, about_frontend, about_handlers
+from slipway.starter.notes_frontend import MAX_NAMES, MAX_NOTES, about_frontend, about_handlers, about_own_pages
 from slipway.starter.reading.files import Place, dotenv
 from slipway.starter.reading.folders import Written
 from slipway.starter.reading.mongo import LIBRARIES
-from slipway.starter.reading.needs import missing
+from slipway.starter.reading.needs import PROGRAMS, brings, missing
 from slipway.starter.reading.packages import for_production
 from slipway.starter.reading.project import Backend
 from slipway.starter.reading.python import Module, dotted_of, tree_of
@@ -46,7 +46,13 @@ def notes(of: Reading) -> list[str]:
             f"{no_application(of)}: nothing was read of the backend; set what it needs: backend_environment,"
             " backend_secrets, shared_paths"
         )
-    found += [*about_handlers(of), *about_frontend(of), *_about_repository(of), *_about_access(of)]
+    found += [
+        *about_own_pages(of),
+        *about_handlers(of),
+        *about_frontend(of),
+        *_about_repository(of),
+        *_about_access(of),
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -132,8 +138,10 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
             yield f"{place}: {name} needs {package}, which {listed.file} does not list; add it"
     if listed and (other := for_production(of.repository, listed)):
         yield f"{listed.file}: {other} is beside it; backend_requirements names the list to install"
-    if listed and "selenium" in listed.names:
-        yield f"{listed.file}: selenium needs a browser: add chromium and chromium-driver to extra_packages"
+    for name, program in PROGRAMS.items() if listed else ():
+        if listed and name in listed.names:
+            yield f"{listed.file}: {name} needs {program}"
+    yield from _about_image(of, backend)
     if private := python_indexes(of):
         for name, url in private.value.items():
             logins = " and ".join(login_names(name))
@@ -173,6 +181,22 @@ def _about_app(of: Reading, backend: Backend) -> Iterator[str]:
                 f"{worker.place}: an option names Celery's broker: `{worker.command}`; to use the site's Valkey, set"
                 " valkey = True, and CELERY_BROKER_URL, which Celery reads itself, to {valkey_celery_url}"
             )
+
+
+def _about_image(of: Reading, backend: Backend) -> Iterator[str]:
+    """What the application's image installs with apt, and extra_packages does not."""
+    known = [*of.answers.get("extra_packages", ())]
+    known += [name for one in of.settings if one.setting == "extra_packages" for name in one.value]
+    more: dict[str, Place] = {}
+    for name, place in backend.apt:
+        if not brings(known, name):
+            more.setdefault(name, place)
+    if more:
+        listed = ", ".join([*more][:MAX_NAMES]) + (", ..." if len(more) > MAX_NAMES else "")
+        yield (
+            f"{next(iter(more.values()))}: the image installs {listed} with apt; add to extra_packages what the backend"
+            " needs at run time, by its name in the server's release"
+        )
 
 
 _ENDLESS = ("uvicorn.run", "hypercorn.run", "asyncio.run")
@@ -316,7 +340,9 @@ def _about_routes(of: Reading, backend: Backend) -> Iterator[str]:
             yield f"{where}: {path} matches any path, but unknown paths go to the frontend; give it a prefix"
         elif first and first == taken:
             yield f"{where}: {path} is the path of the frontend's files; change the route's path"
-    if "" in firsts and not stripped(of):
+    # That of a build in git has a note of its own.
+    own = str(backend.own_pages.place) if backend.own_pages else ""
+    if firsts.get("", own) != own and not stripped(of):
         yield f"{firsts['']}: / goes to the frontend; change the route's path if visitors need it"
     pages = [(name, place) for name, place in of.project.api.pages.items() if name in firsts and name != "api"]
     for name, place in pages if not stripped(of) else ():

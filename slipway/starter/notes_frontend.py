@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -33,6 +34,23 @@ def about_handlers(of: Reading) -> Iterator[str]:
                 f"{next(iter(here.values()))}: the frontend answers {', '.join([*here][:MAX_NAMES])} itself, but"
                 f" backend_paths proxies {first} to the backend; list the backend's own paths there{listed}"
             )
+
+
+def about_own_pages(of: Reading) -> Iterator[str]:
+    """The build in git that the backend serves, or that Nginx replaces."""
+    own = of.project.backend.own_pages if of.project.backend else None
+    if own and (other := of.project.replaced):
+        folder = shlex.quote(of.relative(other.folder))
+        yield (
+            f"{own.other_place}: the backend answers {own.other} and serves {own.folder}, a build in git, which a new"
+            f" one at / would not fit: commit a new build there before a release; to have {other.folder or '.'} built"
+            f" for Nginx instead, start over with slipway init --set frontend_source={folder}"
+        )
+    elif own and (frontend := of.project.frontend):
+        yield (
+            f"{own.place}: serves {own.folder}, a build in git; Nginx serves a new one of {frontend.folder or '.'}"
+            ' instead; to keep that in git, set frontend_source = ""'
+        )
 
 
 def about_frontend(of: Reading) -> Iterator[str]:

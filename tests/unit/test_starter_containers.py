@@ -70,6 +70,68 @@ def test_a_command_before_the_server_is_reported(tmp_path, files, command):
     assert f"runs before the backend: `{command}`; if a release needs it, set pre_activate" in notes
 
 
+ENTRY = 'FROM python\nRUN pip install fastapi\nCOPY . /srv\nENTRYPOINT ["/srv/entry.sh"]\nCMD ["uvicorn", "main:app"]\n'
+
+
+@pytest.mark.parametrize(
+    ("script", "commands"),
+    [
+        ("set -e\nalembic upgrade head\npython seed.py\nexec \"$@\"\n", ["alembic upgrade head", "python seed.py"]),
+        ("if [ -n \"$SEED\" ]; then python seed.py; fi\nexec \"$@\"\n", ["python seed.py"]),
+        ("python -m shop.seed \\\n  --all && \\\n  python more.py\nexec \"$@\"\n", ["python -m shop.seed --all", "python more.py"]),
+        ("python -c 'import a; a.b()'\nexec \"$@\"\n", ["python -c 'import a; a.b()'"]),
+        ("echo \"run alembic; python seed.py\"\n# python seed.py\nwait-for-it.sh db:27017\nexec \"$@\"\n", []),
+        ("until python ping.py; do sleep 1; done\nexec \"$@\"\npython seed.py\n", []),
+        ("python seed.py 2>&1 || exit 1\nexec gosu app \"$@\"\n", ["python seed.py 2>&1"]),
+    ],
+)  # fmt: skip
+def test_what_the_script_of_an_entrypoint_runs_first_is_reported(tmp_path, script, commands):
+    files = {"api/main.py": APP, "api/Dockerfile": ENTRY, "api/entry.sh": f"#!/bin/sh\n{script}"}
+    notes = notes_of(tmp_path, files)
+    assert notes.count("runs before the backend") == len(commands)
+    for command in commands:
+        assert f"runs before the backend: `{command}`; if a release needs it, set pre_activate" in notes
+
+
+def test_what_the_script_of_an_entrypoint_leaves_in_the_background_is_beside_the_backend(tmp_path):
+    files = {"main.py": APP, "Dockerfile": ENTRY, "entry.sh": '#!/bin/sh\npython listen.py &\nexec "$@"\n'}
+    notes = notes_of(tmp_path, files)
+    assert "entry.sh:2: a container runs it beside the backend: `python listen.py`; add it to services" in notes
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        # Copied by another name and without a suffix; below the folder of the Dockerfile; as a word of a shell.
+        ({"api/Dockerfile": ENTRY.replace("COPY .", "COPY tools/first /srv/entry.sh\nCOPY ."), "api/tools/first": "#!/bin/bash\npython seed.py\n"}, "api/tools/first:2"),
+        ({"api/Dockerfile": ENTRY, "api/tools/entry.sh": "python seed.py\n"}, "api/tools/entry.sh:1"),
+        ({"api/Dockerfile": ENTRY.replace('["/srv', '["tini", "--", "sh", "/srv'), "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
+        # The stage that it is made from, and not another one.
+        ({"api/Dockerfile": f"{ENTRY.replace('FROM python', 'FROM python AS base')}FROM x AS y\nENTRYPOINT [\"other.sh\"]\nFROM base\nCMD uvicorn main:app\n", "api/entry.sh": "python seed.py\n", "api/other.sh": "python x.py\n"}, "api/entry.sh:1"),
+        # That of a compose file or of the service that it starts, and the nearest one.
+        ({"compose.yaml": "services:\n  x:\n    build: api\n    entrypoint: [sh, entry.sh]\n    command: uvicorn main:app\n", "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
+        ({"docker/x.Dockerfile": ENTRY, "compose.yaml": "services:\n  x:\n    build: {context: api, dockerfile: ../docker/x.Dockerfile}\n    command: uvicorn main:app\n", "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
+        ({"api/Dockerfile": ENTRY.replace('"uvicorn", "main:app"', '"python", "main.py"'), "api/entry.sh": "python seed.py\n"}, "api/entry.sh:1"),
+    ],
+)  # fmt: skip
+def test_the_script_of_an_entrypoint_is_found(tmp_path, files, place):
+    notes = notes_of(tmp_path, {"api/main.py": APP, **files})
+    assert notes.count("runs before the backend") == 1
+    assert f"{place}: runs before the backend: `python seed.py`" in notes
+
+
+def test_a_script_that_another_one_runs_is_reported_once(tmp_path):
+    files = {
+        "main.py": APP,
+        "Dockerfile": ENTRY,
+        "entry.sh": './prestart.sh\nexec "$@"\n',
+        "prestart.sh": "python x.py\n",
+    }
+    notes = notes_of(tmp_path, files)
+    assert notes.count("runs before the backend") == 1
+    assert "entry.sh:1: runs before the backend: `./prestart.sh`" in notes
+
+
 @pytest.mark.parametrize(
     ("code", "address", "is_rabbit"),
     [

@@ -86,3 +86,62 @@ def test_the_lock_that_a_dockerfile_installs_is_chosen_among_several(tmp_path, d
     texts = {name: '[[package]]\nname = "fastapi"\n' for name in files}
     texts |= {"main.py": APP, "Dockerfile": f"FROM x\n{dockerfile}CMD uvicorn main:app\n"}
     assert settings_of(tmp_path, texts).get("backend_requirements") == expected
+
+
+@pytest.mark.parametrize(
+    ("listed", "packages"),
+    [
+        ("openai-whisper", ["ffmpeg"]),
+        ("yt_dlp\npydub", ["ffmpeg"]),
+        ("pypandoc", ["pandoc"]),
+        ("Wand", ["imagemagick"]),
+        ("GitPython", ["git"]),
+        ("opencv-python", ["libgl1", "libglib2.0-bin"]),
+        # They bring what they need.
+        ("pypandoc-binary\nopencv-python-headless\nimageio-ffmpeg\nfaster-whisper", None),
+    ],
+)
+def test_what_packages_load_or_call_of_debian_is_installed(tmp_path, listed, packages):
+    files = {"main.py": APP, "requirements.txt": f"fastapi\nuvicorn\n{listed}\n"}
+    assert settings_of(tmp_path, files).get("extra_packages") == packages
+
+
+@pytest.mark.parametrize("package", ["pdfkit", "imgkit"])
+def test_a_program_that_not_every_release_has_is_told(tmp_path, package):
+    files = {"main.py": APP, "requirements.txt": f"fastapi\nuvicorn\n{package}\n"}
+    assert f"requirements.txt: {package} needs wkhtmltopdf, which Debian 12 and Ubuntu have" in notes_of(
+        tmp_path, files
+    )
+    assert "extra_packages" not in settings_of(tmp_path, {})
+
+
+IMAGE = "FROM python:3.12-slim\n{}\nCOPY . .\nCMD uvicorn main:app\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "listed"),
+    [
+        ("RUN apt-get update && apt-get install -y ffmpeg libmagic1 && rm -rf /var/lib/apt/lists/*", "ffmpeg, libmagic1"),
+        ("RUN apt-get update \\\n # For pictures.\n && apt-get install -y --no-install-recommends \\\n    ffmpeg=7:5.1.* \\\n    # For maps.\n    libgeos-c1v5:amd64", "ffmpeg, libgeos-c1v5"),
+        ("RUN apt install -t bookworm-backports -y ffmpeg", "ffmpeg"),
+        ('RUN ["apt-get", "-qq", "install", "-y", "ffmpeg"]', "ffmpeg"),
+        ("RUN <<EOF\napt-get install -y ffmpeg\npip install uvicorn\nEOF", "ffmpeg"),
+        ("RUN apt-get install -y a1 b2 c3 d4 e5 f6 g7 h8 i9", "a1, b2, c3, d4, e5, f6, g7, h8, ..."),
+        # Tools of the build and of people, and what a stage has that is not the last one's.
+        ("RUN apt-get install -y gcc g++ build-essential libpq-dev python3-cffi libxml2 git curl ca-certificates $MORE", ""),
+        ("FROM python AS build\nRUN apt-get install -y ffmpeg\nFROM python", ""),
+        ("FROM python AS base\nRUN apt-get install -y ffmpeg\nFROM base", "ffmpeg"),
+        ("# RUN apt-get install -y ffmpeg", ""),
+    ],
+)  # fmt: skip
+def test_what_the_image_installs_with_apt_is_told(tmp_path, lines, listed):
+    notes = notes_of(tmp_path, {"main.py": APP, "Dockerfile": IMAGE.format(lines)})
+    assert ("with apt" in notes) is bool(listed)
+    assert f": the image installs {listed} with apt; add to extra_packages" in notes or not listed
+
+
+def test_what_extra_packages_bring_is_not_told_again(tmp_path):
+    image = IMAGE.format("RUN apt-get install -y libgl1-mesa-glx libglib2.0-0 \\\n    ffmpeg libfoo1")
+    files = {"main.py": APP, "Dockerfile": image, "requirements.txt": "fastapi\nuvicorn\nopencv-python\n"}
+    assert "Dockerfile:2: the image installs ffmpeg, libfoo1 with apt" in notes_of(tmp_path, files)
+    assert "with apt" not in notes_of(tmp_path, files, extra_packages=["libgl1", "libglib2.0-bin", "ffmpeg", "libfoo1"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 
 import pytest
 
-from support.repositories import APP, notes_of, settings_of
+from support.repositories import APP, notes_of, read, settings_of
 
 
 def package(name: str, version: str = "1") -> str:
@@ -162,6 +163,15 @@ def test_a_frontend_that_the_backend_serves_is_built_where_that_looks_for_it(tmp
     assert "matches any path" not in notes_of(tmp_path, SERVED)
 
 
+def test_a_class_of_the_backends_own_that_serves_a_frontend_is_known_by_its_name(tmp_path):
+    own = "class SPAStaticFiles(StaticFiles): ...\napp = FastAPI()\n"
+    mount = 'app.mount("/", SPAStaticFiles(directory=DIST, html=True))\n'
+    code = SERVING.partition('app.mount("/assets"')[0].replace("app = FastAPI()\n", own)
+    found = settings_of(tmp_path, {**SERVED, "server/main.py": f"{code}{mount}"})
+    assert found["frontend_source"] == ""
+    assert "cp -R dist/. $OUTPUT/client/dist/" in found["backend_build"]
+
+
 def test_a_build_that_is_written_into_the_backend_stays_there(tmp_path):
     files = {
         **SERVED,
@@ -192,6 +202,84 @@ def test_any_other_frontend_is_served_by_nginx(tmp_path, code):
     found = settings_of(tmp_path, {**SERVED, "server/main.py": code})
     assert (found["backend_source"], found["frontend_source"]) == ("server", "client")
     assert "backend_build" not in found
+
+
+BUILT = '<script type="module" src="/assets/index-Bx7Yz12a.js"></script>'
+OWN = """from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+app = FastAPI()
+@app.get("/api/books")
+def books(): ...
+"""
+AT_ROOT = 'app.mount("/", StaticFiles(directory="pages", html=True))\n'
+AT_PAGE = 'app.mount("/login", StaticFiles(directory="pages", html=True))\n'
+ANY_NAME = '@app.get("/{name}")\ndef short(name: str): ...\n'
+OWN_FILES: dict[str, str | bytes] = {
+    "server/main.py": OWN + AT_PAGE + AT_ROOT,
+    "server/requirements.txt": "fastapi\nuvicorn\n",
+    "server/pages/index.html": BUILT,
+    "server/pages/assets/index-Bx7Yz12a.js": "",
+    "client/package.json": package("vite"),
+    "client/package-lock.json": "{}",
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        (AT_PAGE + AT_ROOT, "server/main.py:7: the backend answers /login"),
+        (ANY_NAME + AT_ROOT, "server/main.py:7: the backend answers /{name}"),
+        (
+            '@app.get("/login")\n@app.get("/")\ndef page():\n    return FileResponse("pages/index.html")\n',
+            "server/main.py:7: the backend answers /login",
+        ),
+        (f'{AT_PAGE}@app.get("/{{path:path}}")\ndef page():\n    return FileResponse("pages/index.html")\n', "/login"),
+    ],
+)
+def test_a_build_in_git_is_left_to_the_backend_that_serves_it_beside_more(tmp_path, code, place):
+    files = {**OWN_FILES, "server/main.py": OWN + code}
+    found = settings_of(tmp_path, files)
+    assert (found["backend_source"], found["frontend_source"]) == ("server", "")
+    assert not {"backend_paths", "backend_build", "frontend_build", "shared_paths"} & found.keys()
+    notes = notes_of(tmp_path, files)
+    assert place in notes
+    assert "start over with slipway init --set frontend_source=client" in notes
+    assert "matches any path" not in notes
+
+
+def test_a_frontend_that_is_asked_for_is_built_nevertheless(tmp_path):
+    read_again = read(tmp_path, OWN_FILES, frontend_source="client")
+    found = {one.setting: one.value for one in read_again.settings}
+    assert found["backend_paths"] == ["/api/", "/login/"]
+    assert "backend_build" not in found
+
+
+def test_a_build_in_git_that_is_served_at_the_top_alone_is_replaced(tmp_path):
+    files = {**OWN_FILES, "server/main.py": OWN + AT_ROOT}
+    assert settings_of(tmp_path, files)["frontend_source"] == "client"
+    notes = notes_of(tmp_path, files)
+    assert "server/main.py:7: serves server/pages, a build in git; Nginx serves a new one of client instead" in notes
+    assert "/ goes to the frontend" not in notes
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        # At a path of its own; a page that no tool built; one without its files; one that releases do not have.
+        {"server/main.py": OWN + AT_PAGE},
+        {"server/pages/index.html": '<script src="/assets/site.js"></script>', "server/pages/assets/site.js": ""},
+        {"server/pages/index.html": BUILT.replace("Bx7Yz12a", "Cx7Yz12a")},
+        {".gitignore": "pages/\n"},
+        # No other one could be built.
+        {"client/package.json": "{}"},
+    ],
+)
+def test_other_pages_of_a_backend_change_nothing(tmp_path, files):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    read_here = read(tmp_path, {**OWN_FILES, **files})
+    assert read_here.project.replaced is None
+    assert "a build in git" not in notes_of(tmp_path, {})
 
 
 def test_nuxt_is_told_where_the_api_is_while_it_runs(tmp_path):

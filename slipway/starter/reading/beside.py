@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from slipway.starter.reading import compose
 from slipway.starter.reading.apps import App
 from slipway.starter.reading.files import Place, Repository, folder_of, line_of, parents
+from slipway.starter.reading.images import first_script
 from slipway.starter.reading.python import Code, dotted_of, is_main
 
 # Servers, programs of task queues, and tools for development.
@@ -18,12 +19,19 @@ _KNOWN = re.compile(
     r"\b(uvicorn|gunicorn|hypercorn|granian|daphne|fastapi|celery|arq|dramatiq|taskiq|rq|rqworker|saq|huey_consumer|flower"
     r"|pytest|jupyter\w*|streamlit|ruff|mypy|pip|npm|yarn|pnpm|node)\b"
 )
-_PYTHON = re.compile(r"\bpython[\d.]*\b|\.(py|sh)\b|\balembic\b")
+_PYTHON = re.compile(r"\bpython[\d.]*\b|\.(py|sh)\b|\b(alembic|aerich|beanie|pymongo-migrate|mongodb-migrate)\b")
 _FOR_WORK = re.compile(r"(^|[._-])(dev|test|local|override|ci)([._-]|$)", re.IGNORECASE)
 _SERVER = re.compile(r"\b(uvicorn|gunicorn|hypercorn|granian|daphne|fastapi)\b")
 # What comes before a command, and what does nothing but wait or prepare the shell.
 _BEGIN = re.compile(r"^\s*(?:[\w-]+:\s+|-\s+)?(?:CMD|ENTRYPOINT)?[\s\[\"',]*(?:(?:ba)?sh[\s\"',]+-\w*c[\s\"',]+)?")
-_NOTHING = re.compile(r"^(#|cd|if|export|echo|source|\.)( |$|!)|wait[-_]for|\bsleep\b|\bnc\b|dockerize|\bcurl\b")
+_NOTHING = re.compile(
+    r"^(#|cd|if|while|until|export|echo|source|\.)( |$|!)|wait[-_]for|\bsleep\b|\bnc\b|dockerize|\bcurl\b"
+)
+# The commands of a line of a script, and the words of the shell before one.
+_COMMANDS = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|(?<!&)&(?!&)|(?<!\|)\|(?!\|)|[^"'&|;])+""")
+_WORDS = re.compile(r"^\s*(?:(?:then|do|else|exec|time|!|\{|\()\s+)*")
+# What runs the command that a script is given: nothing after it is run.
+_GIVEN = re.compile(r"""^\s*exec\s.*"?\$[@*]|^\s*"?\$[@*]"?\s*$""")
 MAX_WORDS = 200
 
 
@@ -96,21 +104,47 @@ def _of_dockerfile(repository: Repository, file: str) -> tuple[str, Place]:
 
 
 def _before(repository: Repository, app: App) -> Iterator[Beside]:
-    """What runs before the server in the command that starts it, and the script that images run before that."""
+    """What runs before the server in the command that starts it, and the scripts that images run before that."""
     place = app.start.place if app.start else None
     base = place.file.rpartition("/")[2] if place else ""
+    told: list[Beside] = []
     if place and not re.search(r"\.(md|rst)$|^(README|Makefile)", base, re.IGNORECASE) and not _FOR_WORK.search(base):
         text = repository.read(place.file) or ""
         lines = text.split("\n")
         line = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
         server = _SERVER.search(line)
         parts = re.split(r"&&|;|\|\|", line[: server.start()])[:-1] if server else []
-        above = lines[: place.line - 1] if base.endswith(".sh") else []
-        for part in (*above, *parts):
-            command = _BEGIN.sub("", part).strip()
-            if _is_other(repository, command) and not _NOTHING.search(command):
-                yield Beside(command[:MAX_WORDS], place, is_first=True)
+        told += _of_script(repository, place.file, place.line - 1) if base.endswith(".sh") else []
+        told += [one for part in parts if (one := _command(repository, part, place))]
+    if (script := first_script(repository, app)) and not (place and place.file == script):
+        told += _of_script(repository, script)
+    yield from told
     # https://github.com/tiangolo/uvicorn-gunicorn-docker#pre_start_path
     for file in repository.named("prestart.sh", "prestart.py"):
-        if folder_of(file) in (*parents(app.root), folder_of(app.file)):
-            yield Beside(file.rpartition("/")[2], Place(file), is_first=True)
+        name = file.rpartition("/")[2]
+        is_told = any(name in one.command for one in told)
+        if folder_of(file) in (*parents(app.root), folder_of(app.file)) and not is_told:
+            yield Beside(name, Place(file), is_first=True)
+
+
+def _of_script(repository: Repository, file: str, count: int | None = None) -> Iterator[Beside]:
+    """What the first lines of a script run, up to `count` or to where it runs the command that it is given."""
+    lines = (repository.read(file) or "").split("\n")[:count]
+    number = 0
+    while number < len(lines) and not _GIVEN.search(lines[number]):
+        line, place = lines[number], Place(file, number + 1)
+        while line.endswith("\\") and number + 1 < len(lines):
+            number += 1
+            line = f"{line[:-1].rstrip()} {lines[number].strip()}"
+        number += 1
+        for part in _COMMANDS.findall(line) if not line.lstrip().startswith("#") else ():
+            if one := _command(repository, part, place):
+                yield one
+
+
+def _command(repository: Repository, text: str, place: Place) -> Beside | None:
+    """A command of a script that the server needs before its start, or beside it if it runs in the background."""
+    command = _WORDS.sub("", _BEGIN.sub("", text)).strip()
+    if not _is_other(repository, command) or _NOTHING.search(command):
+        return None
+    return Beside(command.rstrip("& ")[:MAX_WORDS], place, is_first=not command.endswith("&"))

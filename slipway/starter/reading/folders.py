@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from slipway.starter.reading.files import Place
 from slipway.starter.reading.python import Module, argument, called, dotted_of
-from slipway.starter.reading.routes import Routes
+from slipway.starter.reading.routes import Routes, serves_files
 from slipway.starter.reading.value import TOP, Env, Scope, Value, beginning_of, envs_in
 from slipway.starter.reading.values import Values
 
@@ -134,7 +134,9 @@ def is_served(values: Values, modules: list[Module], routes: Routes, root: str, 
             text = beginning_of(values.of(given, scope)) if (given := argument(node, "path", 0)) else ""
             if text.startswith(TOP):
                 paths.append(posixpath.normpath(text).removeprefix(f"{TOP}/"))
-        elif called(node) in ("StaticFiles", "Jinja2Templates", "FileSystemLoader") and isinstance(node, ast.Call):
+        elif isinstance(node, ast.Call) and (
+            serves_files(node) or called(node) in ("Jinja2Templates", "FileSystemLoader")
+        ):
             text = beginning_of(values.of(given, scope)) if (given := argument(node, "directory", 0)) else ""
             if text and not text.startswith(("/", "..")) and not target.startswith(f"{root}/"):
                 return False

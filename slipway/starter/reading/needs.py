@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from slipway.starter.reading.files import Place, Repository
 from slipway.starter.reading.packages import Dependencies
@@ -58,20 +58,87 @@ IMPLIED = {
     "Form": ("python-multipart", *_ALL),
     "EmailStr": ("email-validator", "pydantic[email]", "fastapi-users", *_ALL),
 }
-# What packages need of Debian, by names that Debian 12 and 13 have alike.
+# The wheel has its own of most libraries; a program of Debian's brings GLib, whose package has another name in 13.
+OPENCV = "libgl1 libglib2.0-bin"
+# What packages load or call of Debian, by names that Debian 12 and 13 have alike.
 LIBRARIES = {
     "python-magic": "file",
     "weasyprint": "weasyprint",
     "pytesseract": "tesseract-ocr",
+    "tesserocr": "tesseract-ocr",
+    "ocrmypdf": "ocrmypdf",
     "pdf2image": "poppler-utils",
     "pydub": "ffmpeg",
     "ffmpeg-python": "ffmpeg",
+    "python-ffmpeg": "ffmpeg",
+    "ffmpeg-normalize": "ffmpeg",
+    "openai-whisper": "ffmpeg",
+    "whisper-timestamped": "ffmpeg",
+    "whisperx": "ffmpeg",
+    "stable-ts": "ffmpeg",
+    "yt-dlp": "ffmpeg",
+    "youtube-dl": "ffmpeg",
+    "spleeter": "ffmpeg",
+    "demucs": "ffmpeg",
+    "sox": "sox",
+    "phonemizer": "espeak-ng",
+    "sounddevice": "libportaudio2",
+    "pypandoc": "pandoc",
     "pyzbar": "zbar-tools",
+    "pylibdmtx": "dmtx-utils",
     "cairosvg": "libcairo2",
     "cairocffi": "libcairo2",
+    "wand": "imagemagick",
+    "pyvips": "libvips-tools",
+    "pyexiftool": "libimage-exiftool-perl",
     "graphviz": "graphviz",
-    "opencv-python": "libgl1",
+    "pydot": "graphviz",
+    "diagrams": "graphviz",
+    "opencv-python": OPENCV,
+    "opencv-contrib-python": OPENCV,
+    "ultralytics": OPENCV,
+    "deepface": OPENCV,
+    "mediapipe": OPENCV,
+    "lightgbm": "libgomp1",
     "pyodbc": "unixodbc",
+    "pyenchant": "libenchant-2-2",
+    "pysaml2": "xmlsec1",
+    "python-gnupg": "gnupg",
+    "gitpython": "git",
+    "python-nmap": "nmap",
+    "tabula-py": "default-jre-headless",
+    "pyspark": "default-jre-headless",
+}
+# What Dockerfiles install for the same, by the name in LIBRARIES.
+_BROUGHT = {
+    "file": r"libmagic\d.*",
+    "weasyprint": r"libpango.*|libcairo.*|libgdk-pixbuf.*|libharfbuzz.*|libffi\d.*|shared-mime-info",
+    "tesseract-ocr": r"tesseract-ocr-eng|libtesseract\d.*|libleptonica\d.*",
+    "ocrmypdf": r"tesseract-ocr(-eng)?|ghostscript",
+    "poppler-utils": r"libpoppler.*",
+    "ffmpeg": r"libav(codec|format|util|filter|device)\d.*|libavcodec-extra",
+    "sox": r"libsox.*",
+    "espeak-ng": r"espeak|libespeak.*",
+    "libportaudio2": r"portaudio.*|libasound2.*",
+    "zbar-tools": r"libzbar\d.*",
+    "dmtx-utils": r"libdmtx\d.*",
+    "libcairo2": r"libcairo.*",
+    "imagemagick": r"libmagick.*",
+    "libvips-tools": r"libvips\d.*",
+    "libimage-exiftool-perl": r"exiftool",
+    "libgl1": r"libgl1.*|libglx.*|libegl1.*|mesa-.*|libsm6|libxext6|libxrender1|libx11-6|libxcb1",
+    "libglib2.0-bin": r"libglib2\.0.*",
+    "unixodbc": r"odbcinst.*|libodbc.*",
+    "libenchant-2-2": r"enchant-2|libenchant.*",
+    "xmlsec1": r"libxmlsec1.*|libxml2",
+    "default-jre-headless": r"default-jre|openjdk-.*",
+}
+# Programs that a setting for every system can't name, by the package that calls them.
+_NOT_IN_13 = "wkhtmltopdf, which Debian 12 and Ubuntu have and Debian 13 has not: add it to extra_packages"
+PROGRAMS = {
+    "selenium": "a browser: add chromium and chromium-driver to extra_packages",
+    "pdfkit": f"{_NOT_IN_13}, or use weasyprint",
+    "imgkit": _NOT_IN_13,
 }
 
 
@@ -110,7 +177,13 @@ def fixed_keys(values: Values, modules: list[Module]) -> Iterator[Place]:
 
 def libraries(listed: Dependencies) -> dict[str, str]:
     """Debian packages that the listed ones need, each with the name of one that does."""
-    return {LIBRARIES[name]: name for name in sorted(listed.names & LIBRARIES.keys())}
+    needed = sorted(listed.names & LIBRARIES.keys())
+    return {debian: name for name in needed for debian in LIBRARIES[name].split()}
+
+
+def brings(installed: Iterable[str], name: str) -> bool:
+    """Whether one of the `installed` Debian packages is `name`, or brings it."""
+    return any(one == name or re.fullmatch(_BROUGHT.get(one, "-"), name) for one in installed)
 
 
 def _imports(module: Module) -> Iterator[tuple[Place, str, str]]:

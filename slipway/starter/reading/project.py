@@ -15,8 +15,10 @@ from slipway.starter.reading.chosen import Chosen, chosen_of
 from slipway.starter.reading.files import Place, Repository, folder_of, parents
 from slipway.starter.reading.folders import Served, Written, is_served, served, written
 from slipway.starter.reading.frontend import Frontend, frontends
+from slipway.starter.reading.images import apt_packages
 from slipway.starter.reading.mongo import Mongo, mongo
 from slipway.starter.reading.needs import fixed_keys
+from slipway.starter.reading.own_pages import OwnPages, own_pages
 from slipway.starter.reading.packages import (
     Dependencies,
     Wanted,
@@ -76,6 +78,8 @@ class Backend:
     unread_workers: list[Unread] = field(default_factory=list)
     # Other programs of its containers.
     beside: list[Beside] = field(default_factory=list)
+    # What its image installs with apt.
+    apt: list[tuple[str, Place]] = field(default_factory=list)
     # Celery's brokers that are in the code.
     fixed_brokers: list[tuple[str, Place]] = field(default_factory=list)
     # The variables with the URL of Celery's broker, with the place.
@@ -89,6 +93,8 @@ class Backend:
     fixed_keys: list[Place] = field(default_factory=list)
     # Whether it serves the build of the frontend itself.
     serves_frontend: bool = False
+    # A build of pages in git that it serves at /.
+    own_pages: OwnPages | None = None
     # Whether its FastAPI answers below root_path only if a proxy strips that.
     has_stripped_root: bool = False
 
@@ -125,30 +131,36 @@ class Project:
     backend: Backend | None = None
     frontend: Frontend | None = None
     other_frontends: list[Frontend] = field(default_factory=list)
+    # The frontend that a build in git replaces, which the backend serves.
+    replaced: Frontend | None = None
     api: Api = field(default_factory=Api)
 
 
 def read(repository: Repository, chosen: Chosen, site: str | None) -> Project:
     """Read a repository: the most likely application and frontend, or those that the user names. `site` is the folder
-    of a frontend."""
+    of a frontend, which is built even if the application serves a build of its own."""
     for file in [*compose.dockerfiles(repository)]:
         repository.add_folder_of(file)
     found = Project(repository)
     candidates = applications(repository)
     sites = sorted(frontends(repository), key=lambda one: one.folder != site)
     if app := chosen_of(repository, candidates, chosen):
-        target = sites[0].target if sites and not sites[0].server else ""
         others = [one for one in candidates if (one.file, one.name) != (app.file, app.name)]
-        found.backend = _backend(repository, app, others, target, chosen.source)
-    if sites:
+        found.backend = _backend(repository, app, others, [one for one in sites if not one.server], chosen.source)
+    own = found.backend.own_pages if found.backend else None
+    if sites and own and own.other and site is None:
+        found.replaced = sites[0]
+    elif sites:
         found.frontend, found.other_frontends = sites[0], sites[1:]
         found.api = api(repository, sites[0])
     return found
 
 
-def _backend(repository: Repository, app: App, others: list[App], target: str, named: str | None) -> Backend:
-    """`target` is the folder in the repository that the frontend's build is written to, "" for none; `named` is the
-    folder that the user starts it in, None for any."""
+def _backend(repository: Repository, app: App, others: list[App], sites: list[Frontend], named: str | None) -> Backend:
+    """`sites` are the frontends that are files, the main one first; `named` is the folder that the user starts it in,
+    None for any."""
+    # The folder in the repository that the frontend's build is written to, "" for none.
+    target = sites[0].target if sites else ""
     code = code_of(repository, app)
     modules = code.reachable(app.module)
     queues, unread = workers(repository, code)
@@ -199,6 +211,9 @@ def _backend(repository: Repository, app: App, others: list[App], target: str, n
     found.has_stripped_root = bool(answered.root_path.strip("/")) and () < version < BELOW_ROOT
     found.celery = celery_variables(values, modules, read_variables)
     found.fixed_brokers, found.beside = fixed_brokers(values, modules), beside(repository, app, code)
+    if sites and sites[0].manager and not serves:
+        found.own_pages = own_pages(repository, values, modules, answered, app.root, {one.target for one in sites})
+    found.apt = [*apt_packages(repository, app)]
     found.alone = _alone(values, modules, answered, found.servers)
     if sockets := _socket_io(values, modules):
         answered.found.append(sockets)

@@ -259,9 +259,7 @@ class _Reader:
                     self.includes.setdefault(key, []).append((path, inner))
                 return
             files = (
-                argument(mounted, "directory", 0)
-                if called(mounted) == "StaticFiles" and isinstance(mounted, ast.Call)
-                else None
+                argument(mounted, "directory", 0) if isinstance(mounted, ast.Call) and serves_files(mounted) else None
             )
             self._add(owner, scope, Route(path, "below", scope.module.place(node), folder=files, scope=scope))
 
@@ -325,6 +323,11 @@ class _Reader:
         for inner, child in self.includes.get(key, ()):
             if child not in above:
                 self._collect(child, own + inner.rstrip("/"), above | {key}, is_guarded)
+
+
+def serves_files(node: ast.Call) -> bool:
+    """Whether it makes StaticFiles, or a class of its own that is named after it, as SPAStaticFiles."""
+    return (called(node) or "").endswith("StaticFiles")
 
 
 def _asks_who(node: ast.AST | None) -> bool:
