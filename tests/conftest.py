@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import gevent
 import pyinfra_cli  # noqa: F401
 import pytest
 from gevent import monkey
+
+
+class PlainOs(ModuleType):
+    """`os`, whose `close` is not gevent's: that puts off the closing of each folder that shutil removes, and of large
+    trees, as tests leave them, the open files would run out."""
+
+    close = staticmethod(monkey.get_original("os", "close"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+shutil.os = PlainOs("os")  # type: ignore[attr-defined]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,16 +61,6 @@ class FailuresAtOnce:
         if report.failed:
             terminal = self.config.pluginmanager.get_plugin("terminalreporter")
             terminal.write_line(f"\n{report.longreprtext}")
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish() -> Iterator[None]:
-    """Let pytest remove the folders of earlier runs: gevent puts off closing each, so the open files would run out."""
-    put_off, os.close = os.close, monkey.get_original("os", "close")
-    try:
-        return (yield)
-    finally:
-        os.close = put_off
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
