@@ -11,7 +11,7 @@ from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
-from slipway.starter.reading.stages import productions
+from slipway.starter.reading.stages import in_comments, productions
 from slipway.starter.reading.value import Env, Reader, Scope, envs_in
 from slipway.starter.reading.values import Values
 
@@ -59,7 +59,7 @@ class Variable:
     is_url: bool = False
     # Any text but an empty one is true: the code calls bool() with it.
     is_truth: bool = False
-    # The names of production that the code compares it with.
+    # The names of production that the code compares it with, or has beside it.
     productions: tuple[str, ...] = ()
     example: str | None = None
     example_place: Place | None = None
@@ -156,7 +156,7 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
         )
         for one in _merged(envs)
     ]
-    stages = {one.name for one in merged if _STAGE.fullmatch(one.name.upper())}
+    stages = {one.name: one.place for one in merged if _STAGE.fullmatch(one.name.upper())}
     named = productions(values, modules, repository, stages)
     merged = [replace(one, productions=named.get(one.name, ())) for one in merged]
     return Variables(_with_examples(merged, repository, folders), from_files)
@@ -304,6 +304,9 @@ def _with_examples(found: list[Variable], repository: Repository, folders: list[
             if its := names.get(variable.name) or upper.get(variable.name.upper()):
                 # A developer's own file: only the names tell which values are secret.
                 variable = replace(variable, example=its[0], example_place=Place(file, its[1]))
+                if not variable.productions and _STAGE.fullmatch(variable.name.upper()):
+                    told = in_comments(repository.read(file) or "", its[1])
+                    variable = replace(variable, productions=told)
                 break
         result.append(variable)
     return result
