@@ -8,12 +8,13 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from slipway.starter.reading.calls import Calls
 from slipway.starter.reading.classes import Classes
-from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of, is_main
+from slipway.starter.reading.prefixes import Prefixes
+from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of
 from slipway.starter.reading.value import (
     MAX_DEPTH,
     TOP,
@@ -30,6 +31,7 @@ from slipway.starter.reading.value import (
     local,
     parent_of,
     text_of,
+    walk,
     without_places,
 )
 
@@ -54,6 +56,7 @@ class Values:
         self.code = code
         self.calls = Calls(self, [*modules])
         self.classes = Classes(self)
+        self.prefixes = Prefixes(self)
         # Functions that read the variable named by an argument.
         self.readers: dict[str, Reader] = {}
         self._open: set[tuple[int, str]] = set()
@@ -64,7 +67,7 @@ class Values:
         found = []
         for module in modules:
             if module.file not in self._nodes:
-                self._nodes[module.file] = [*_walk(module.tree, Scope(module))]
+                self._nodes[module.file] = [*walk(module.tree, Scope(module))]
             found += self._nodes[module.file]
         return found
 
@@ -287,7 +290,8 @@ class Values:
         ):
             return self._read(node, scope, depth, 0, 1, is_required=False)
         if dotted and (default := self._reader(owner or method, method if owner else "", scope)):
-            return self._read(node, scope, depth, 0, default, is_required=True)
+            found = self._read(node, scope, depth, 0, default, is_required=True)
+            return self.prefixes.added(found, node, scope) if found else None
         if method in self.readers and method in (*scope.module.functions, *scope.module.imports):
             reader = self.readers[method]
             found = self._read(node, scope, depth, reader.position, reader.fallback, is_required=False)
@@ -368,24 +372,3 @@ class Values:
             return found
         defined = self.code.defined(scope.module, node.id)
         return defined[0].assigned.get(defined[1], []) if defined else []
-
-
-_OF_INTEREST = (
-    *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
-    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem, ast.If),
-    *(ast.Compare, ast.Match),
-)
-
-
-def _walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and is_main(child):
-            continue
-        if isinstance(child, _OF_INTEREST):
-            yield child, scope
-        inner = scope
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            inner = Scope(scope.module, child, scope.owner)
-        elif isinstance(child, ast.ClassDef):
-            inner = Scope(scope.module, None, (scope.module, child))
-        yield from _walk(child, inner)

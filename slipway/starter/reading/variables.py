@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
@@ -103,6 +103,8 @@ class Variables:
     found: list[Variable]
     # Values read only from files, not from the environment: `dotenv_values(".env")["X"]`.
     from_files: list[tuple[str, Place]]
+    # Where the prefix of variables' names could not be followed.
+    unknown_prefixes: list[Place] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Variable | None:
         return next((one for one in self.found if one.name == name), None)
@@ -159,7 +161,7 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
     stages = {one.name: one.place for one in merged if _STAGE.fullmatch(one.name.upper())}
     named = productions(values, modules, repository, stages)
     merged = [replace(one, productions=named.get(one.name, ())) for one in merged]
-    return Variables(_with_examples(merged, repository, folders), from_files)
+    return Variables(_with_examples(merged, repository, folders), from_files, [*values.prefixes.unknown])
 
 
 def _refused(statement: ast.If) -> Iterator[ast.expr]:
