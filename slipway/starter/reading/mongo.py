@@ -283,7 +283,8 @@ class _Reader:
                 self.result.roles[env.name] = "database"
                 self.selecting.add(env.name)
             case (str(text),):
-                self._add(text, place)
+                for name in self.values.branches.texts(node, scope) or [text]:
+                    self._add(name, place)
             case _:
                 names = self._of_subclasses(node, scope)
                 for name in names:

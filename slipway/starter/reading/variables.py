@@ -39,6 +39,8 @@ _OWN_WORDS = {
     "MIDDLEWARE", "SERVER", "LOGIN", "STATE", "ADMIN", "AUTHJWT",
 }  # fmt: skip
 _STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
+# Variables that may get a value from the site, even if the code does without.
+_MAY_BE_SET = re.compile(r"MONGO|ATLAS|DB|DATABASE|REDIS|VALKEY|CELERY|BROKER|UR[LI]|HOST|ORIGIN|DOMAIN|DEBUG|PATH|DIR")
 _FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 
 
@@ -108,6 +110,17 @@ class Variables:
 
     def __getitem__(self, name: str) -> Variable | None:
         return next((one for one in self.found if one.name == name), None)
+
+    def on_server(self, env: Env) -> str | None:
+        """What the code reads there, "" for a variable that is not set; None if that is not known."""
+        variable = self[env.name]
+        if variable is None:
+            return None
+        if stage := production_stage(variable):
+            return stage
+        is_set = variable.is_required or variable.example or variable.is_own or variable.is_secret
+        # An empty default may be one that could not be followed.
+        return None if is_set or _MAY_BE_SET.search(env.name.upper()) or env.default == "" else env.default or ""
 
 
 def variables(values: Values, modules: list[Module], repository: Repository, folders: list[str]) -> Variables:
