@@ -269,6 +269,8 @@ def _about_variables(of: Reading, backend: Backend) -> Iterator[str]:
     for name, place in backend.variables.from_files[:MAX_NOTES]:
         fix = '{**dotenv_values(".env"), **os.environ}'
         yield f"{place}: {name} is read only from a .env file, which the server does not have; read {fix}"
+    for where in backend.variables.unknown_prefixes[:1]:
+        yield f"{where}: found no prefix of the variables below it; set them in backend_environment or backend_secrets"
     for where in backend.fixed_keys[:1]:
         yield (
             f"{where}: hard-coded signing key: anybody who can read the code can forge a login;"

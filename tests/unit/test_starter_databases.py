@@ -100,3 +100,55 @@ def test_what_the_calls_give_comes_before_a_parameters_default(tmp_path):
     )
     assert found(tmp_path, code)["backend_environment"] == {"WHERE": "{mongo_url}"}
     assert "is in the code" not in notes_of(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "client['latest_orders']",
+        "client['contest']",
+        "client['shop_test']",
+        "from odmantic import AIOEngine\nengine = AIOEngine(client, database='test')",
+    ],
+)
+def test_a_database_whose_name_has_test_in_it_is_the_main_one_if_there_is_no_other(tmp_path, use):
+    name = use.rpartition("'")[0].rpartition("'")[2]
+    assert found(tmp_path, use)["mongodb_database"] == name
+
+
+@pytest.mark.parametrize("tests", ["test", "shop_test", "shopTest", "testdb", "test-2"])
+def test_a_database_of_tests_is_neither_the_main_one_nor_a_second_one(tmp_path, tests):
+    rows = found(tmp_path, f"client['{tests}']['a']\nclient['{tests}']['b']\nclient['shop']")
+    assert rows["mongodb_database"] == "shop"
+    assert "a second database" not in notes_of(tmp_path, {})
+
+
+def test_test_within_a_word_is_a_second_database(tmp_path):
+    assert found(tmp_path, "client['shop']\nclient['shop']\nclient['contest']")["mongodb_database"] == "shop"
+    assert "a second database, 'contest'" in notes_of(tmp_path, {})
+
+
+STORE = "class Store:\n{}    def __init__(self):\n        self.db = client[self.NAME]\n"
+
+
+@pytest.mark.parametrize("declared", ["", "    NAME: str\n", "    NAME = None\n"])
+def test_a_subclass_has_the_name_of_the_database(tmp_path, declared):
+    code = f"{STORE.format(declared)}class Orders(Store):\n    NAME = 'shop'\nclass Late(Orders):\n    x = 1"
+    assert found(tmp_path, code)["mongodb_database"] == "shop"
+    assert "a second database" not in notes_of(tmp_path, {})
+
+
+def test_subclasses_with_different_names_are_several_databases(tmp_path):
+    code = (
+        f"{STORE.format('')}class Orders(Store):\n    NAME = 'shop'\nclass Old(Store):\n    NAME = 'archive'\n"
+        "class Other:\n    NAME = 'no'"
+    )
+    assert found(tmp_path, code)["mongodb_database"] == "shop"
+    notes = notes_of(tmp_path, {})
+    assert "a second database, 'archive'" in notes
+    assert "'no'" not in notes
+
+
+def test_the_name_in_the_class_itself_comes_before_its_subclasses(tmp_path):
+    code = STORE.format("    NAME = 'shop'\n") + "class Old(Store):\n    NAME = 'archive'"
+    assert found(tmp_path, code)["mongodb_database"] == "shop"

@@ -6,10 +6,11 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from slipway.starter.reading.python import Function, Module, argument, called, dotted_of
-from slipway.starter.reading.value import MAX_DEPTH, UNKNOWN, Env, Scope, Value, local, text_of
+from slipway.starter.reading.value import MAX_DEPTH, UNKNOWN, Env, Scope, Value, local, text_of, without_places
 
 if TYPE_CHECKING:
     from slipway.starter.reading.values import Values
@@ -191,7 +192,30 @@ class Classes:
         return text_of(self.values.of(found, Scope(owner.module))) or "" if found is not None else ""
 
     def field(self, owner: Owner, name: str, depth: int = 0) -> Value:
-        """The value of a field, a property or a plain class attribute."""
+        """The value of a field, a property or a plain class attribute; that of its subclasses if they agree and it has
+        none itself."""
+        found = self._own_field(owner, name, depth)
+        given = self.of_subclasses(owner, name, depth) if found == UNKNOWN else []
+        return given[0] if len(given) == 1 else found
+
+    def of_subclasses(self, owner: Owner, name: str, depth: int = 0) -> list[Value]:
+        """The different known values that the subclasses of a class give to its attribute. The objects of a model are
+        its own."""
+        if self.is_model(owner) or self.is_settings(owner):
+            return []
+        given = [self._own_field(one, name, depth + 1) for one in self._subclasses(owner)]
+        return [*{without_places(value): value for value in given if None not in value}.values()]
+
+    def _subclasses(self, owner: Owner) -> list[Owner]:
+        return [one for one in self._all if owner.key in [base.key for base in [*self.bases(one)][1:]]]
+
+    @cached_property
+    def _all(self) -> list[Owner]:
+        """The classes with a base."""
+        nodes = self.values.nodes(self.values.calls.modules)
+        return [Owner(scope.module, node) for node, scope in nodes if isinstance(node, ast.ClassDef) and node.bases]
+
+    def _own_field(self, owner: Owner, name: str, depth: int) -> Value:
         for one, field, annotation, default in self.fields(owner):
             if field == name:
                 if self.is_settings(owner):

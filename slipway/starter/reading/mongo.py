@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from slipway.starter.reading.files import Place
 from slipway.starter.reading.mongo_clients import Clients
 from slipway.starter.reading.python import Module, argument, called
-from slipway.starter.reading.value import Env, Scope, Value, envs_in
+from slipway.starter.reading.value import Env, Scope, Value, envs_in, text_of
 from slipway.starter.reading.values import Values
 from slipway.starter.reading.variables import Variable, Variables, production_stage
 
@@ -39,6 +39,8 @@ _SQL = {
 }
 NAME = r"[A-Za-z0-9_-]{1,63}"
 _NOT_THE_SITES = {"admin", "local", "config"}
+# A database of tests, by a whole word: not "contest" or "latest".
+_TESTS = {"test", "tests", "testing", "testdb", "testdatabase"}
 _METHODS = {
     "close", "get_database", "get_default_database", "list_database_names", "server_info", "start_session", "address",
     "drop_database", "database_names", "is_primary", "nodes", "primary", "options", "codec_options", "get_io_loop",
@@ -95,7 +97,8 @@ class Mongo:
         if self.selected is not None:
             return next(iter(self.selected), None)
         names = [name for name, _ in self.databases]
-        best = max(dict.fromkeys(names), key=names.count, default="")
+        usual = [name for name in names if not _is_for_tests(name)] or names
+        best = max(dict.fromkeys(usual), key=names.count, default="")
         return next(((name, place) for name, place in self.databases if name == best), None)
 
     @property
@@ -104,7 +107,8 @@ class Mongo:
         main = self.database
         is_known = main is not None or self.selected is not None
         found = {name: place for name, place in self.databases if is_known and (not main or name != main[0])}
-        return [*found.items()]
+        has_tests = main is not None and _is_for_tests(main[0])
+        return [(name, place) for name, place in found.items() if has_tests or not _is_for_tests(name)]
 
 
 class _Reader:
@@ -279,9 +283,22 @@ class _Reader:
                 self.result.roles[env.name] = "database"
                 self.selecting.add(env.name)
             case (str(text),):
-                self._add(text, place)
+                for name in self.values.branches.texts(node, scope) or [text]:
+                    self._add(name, place)
             case _:
-                self.result.unknown_databases.append(place)
+                names = self._of_subclasses(node, scope)
+                for name in names:
+                    self._add(name, place)
+                if not names:
+                    self.result.unknown_databases.append(place)
+
+    def _of_subclasses(self, node: ast.expr, scope: Scope) -> list[str]:
+        """The different names that the subclasses of a class give to `self.NAME`."""
+        owner = self.values.classes.of(node.value, scope) if isinstance(node, ast.Attribute) else None
+        if owner is None or not isinstance(node, ast.Attribute):
+            return []
+        given = [text_of(value) for value in self.values.classes.of_subclasses(owner, node.attr) if not envs_in(value)]
+        return [text for text in given if text]
 
     def _add(self, name: str, place: Place) -> None:
         if _is_the_sites(name):
@@ -329,7 +346,8 @@ class _Reader:
                     found = url["database"] or ""
                 else:
                     continue
-                if re.fullmatch(NAME, found):
+                # The variable is set, so that the name is free.
+                if re.fullmatch(NAME, found) and not _is_for_tests(found):
                     self._add(found, place)
                     if name in self.selecting and _is_the_sites(found):
                         self.result.selected = [*(self.result.selected or []), (found, place)]
@@ -337,7 +355,13 @@ class _Reader:
 
 
 def _is_the_sites(name: str) -> bool:
-    return bool(re.fullmatch(NAME, name)) and name not in _NOT_THE_SITES and "test" not in name.lower()
+    return bool(re.fullmatch(NAME, name)) and name not in _NOT_THE_SITES
+
+
+def _is_for_tests(name: str) -> bool:
+    # The words of "shopTest" and "shop_test".
+    words = re.split(r"[\W_\d]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return bool(_TESTS & {*words})
 
 
 def mongo(values: Values, modules: list[Module], found: Variables) -> Mongo:

@@ -169,15 +169,16 @@ def _backend(repository: Repository, app: App, others: list[App], sites: list[Fr
     of_workers = [module for worker in queues for module in code.reachable(_module_of(code, worker.module))]
     modules += [*{one.file: one for one in of_workers if one.file not in known}.values()]
     values = Values(code, modules)
-    inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
-    answered = routes(values, modules, (inner.file, inner.name))
-    mounted = {module.file for module in modules} - {app.file}
     near = [file for file in repository.files if folder_of(file) in parents(app.root) and _installs(file)]
     starts = [app.start.place.file] if app.start else []
     listed = as_installed(repository, dependencies(repository, app.file, app.root), [*starts, *near], app.root)
     listed = by_tool(repository, listed, [*starts, *near])
     folders = [app.root, *([listed.folder] if listed else [])]
     read_variables = variables(values, modules, repository, folders)
+    values.branches.variables = read_variables
+    inner = next((one for one in others if not one.is_wrapper and one.file == app.file), app) if app.is_wrapper else app
+    answered = routes(values, modules, (inner.file, inner.name))
+    mounted = {module.file for module in modules} - {app.file}
     roots = [app.root, *code.others]
     source = common(roots)
     serves = bool(target) and is_served(values, modules, answered, app.root, target)

@@ -137,7 +137,8 @@ class _Reader:
                 continue
             key = (scope.module.file, name)
             if not is_router:
-                if key == self.application or scope.function:
+                is_reached = self.values.branches.is_reached(node.value, scope) is not False if node.value else True
+                if (key == self.application or scope.function) and is_reached:
                     self.result.root_path = self._text(argument(made, "root_path"), scope) or self.result.root_path
                     self._docs(made, scope)
                 if scope.function:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 from slipway.starter.reading.files import Place
-from slipway.starter.reading.python import Function, Module, assignments, blocks
+from slipway.starter.reading.python import Function, Module, assignments, blocks, is_main
 
 
 @dataclass(frozen=True)
@@ -154,3 +155,25 @@ def joined(*values: Value) -> Value:
 def parent_of(value: Value) -> Value:
     text = text_of(value)
     return UNKNOWN if text is None else (posixpath.dirname(text) if "/" in text else ".",)
+
+
+_OF_INTEREST = (
+    *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
+    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem, ast.If),
+    *(ast.Compare, ast.Match),
+)
+
+
+def walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
+    """The nodes below a node with their scopes; not below `if __name__ ...`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and is_main(child):
+            continue
+        if isinstance(child, _OF_INTEREST):
+            yield child, scope
+        inner = scope
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = Scope(scope.module, child, scope.owner)
+        elif isinstance(child, ast.ClassDef):
+            inner = Scope(scope.module, None, (scope.module, child))
+        yield from walk(child, inner)

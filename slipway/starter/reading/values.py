@@ -8,12 +8,14 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from slipway.starter.reading.branches import Branches
 from slipway.starter.reading.calls import Calls
 from slipway.starter.reading.classes import Classes
-from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of, is_main
+from slipway.starter.reading.prefixes import Prefixes
+from slipway.starter.reading.python import Code, Function, Module, argument, called, dotted_of
 from slipway.starter.reading.value import (
     MAX_DEPTH,
     TOP,
@@ -30,6 +32,7 @@ from slipway.starter.reading.value import (
     local,
     parent_of,
     text_of,
+    walk,
     without_places,
 )
 
@@ -54,6 +57,8 @@ class Values:
         self.code = code
         self.calls = Calls(self, [*modules])
         self.classes = Classes(self)
+        self.prefixes = Prefixes(self)
+        self.branches = Branches(self)
         # Functions that read the variable named by an argument.
         self.readers: dict[str, Reader] = {}
         self._open: set[tuple[int, str]] = set()
@@ -64,7 +69,7 @@ class Values:
         found = []
         for module in modules:
             if module.file not in self._nodes:
-                self._nodes[module.file] = [*_walk(module.tree, Scope(module))]
+                self._nodes[module.file] = [*walk(module.tree, Scope(module))]
             found += self._nodes[module.file]
         return found
 
@@ -92,9 +97,9 @@ class Values:
                 items = right.elts if isinstance(right, ast.Tuple) else [right]
                 return self._filled(re.split(r"%[sd]", text), items, scope, deeper)
             case ast.BoolOp(op=ast.Or(), values=values):
-                return self._either(values, scope, deeper)
-            case ast.IfExp(body=body, orelse=orelse):
-                return self._either([body, orelse], scope, deeper)
+                return self._either([self.of(one, scope, deeper) for one in values])
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                return self._chosen(test, [body, orelse], scope, deeper)
             case ast.Name(id="__file__"):
                 return (f"{TOP}/{scope.module.file}",)
             case ast.Name(id=name):
@@ -112,13 +117,19 @@ class Values:
                 return self._call(node, scope, deeper)
         return UNKNOWN
 
-    def _either(self, nodes: list[ast.expr], scope: Scope, depth: int) -> Value:
+    def _either(self, values: list[Value]) -> Value:
         """`os.getenv("X") or "y"`: a variable with a default; else the first known value."""
-        values = [self.of(node, scope, depth) for node in nodes]
         match values[0]:
             case (Env() as env,) if env.default is None and len(values) > 1:
                 return (replace(env, default=text_of(values[1]), is_required=False),)
         return best_of(values)
+
+    def _chosen(self, test: ast.expr, nodes: list[ast.expr], scope: Scope, depth: int) -> Value:
+        """`x if TEST else y`: where both are texts, the one that the condition chooses on the server."""
+        values = [self.of(node, scope, depth) for node in nodes]
+        is_text = not any(None in value or envs_in(value) for value in values)
+        held = self.branches.holds(test, scope, depth) if is_text else None
+        return self._either(values) if held is None else values[not held]
 
     def _filled(self, texts: list[str], items: list[ast.expr], scope: Scope, depth: int) -> Value:
         values: list[Value] = [(texts[0],)]
@@ -131,7 +142,7 @@ class Values:
         # A name that its own value has, `x = x.strip()`, would be asked for again and again.
         if (key := (id(scope.function or scope.owner), name)) not in self._open:
             self._open.add(key)
-            here = best_of([self.of(one, scope, depth) for one in local(scope, name)])
+            here = best_of(self._reached(local(scope, name), scope, depth))
             self._open.discard(key)
         if here != UNKNOWN and envs_in(here):
             return here
@@ -145,7 +156,10 @@ class Values:
         if not (found := self.code.defined(scope.module, name)):
             return UNKNOWN
         module, its_name = found
-        return best_of([self.of(one, Scope(module), depth) for one in module.assigned.get(its_name, ())])
+        return best_of(self._reached(module.assigned.get(its_name, []), Scope(module), depth))
+
+    def _reached(self, nodes: list[ast.expr], scope: Scope, depth: int) -> list[Value]:
+        return self.branches.reached(nodes, scope, [self.of(one, scope, depth) for one in nodes])
 
     def _agreed(self, given: list[tuple[ast.expr, Scope]], depth: int) -> Value:
         """The value of all of some expressions, unknown if they differ."""
@@ -287,7 +301,8 @@ class Values:
         ):
             return self._read(node, scope, depth, 0, 1, is_required=False)
         if dotted and (default := self._reader(owner or method, method if owner else "", scope)):
-            return self._read(node, scope, depth, 0, default, is_required=True)
+            found = self._read(node, scope, depth, 0, default, is_required=True)
+            return self.prefixes.added(found, node, scope) if found else None
         if method in self.readers and method in (*scope.module.functions, *scope.module.imports):
             reader = self.readers[method]
             found = self._read(node, scope, depth, reader.position, reader.fallback, is_required=False)
@@ -368,24 +383,3 @@ class Values:
             return found
         defined = self.code.defined(scope.module, node.id)
         return defined[0].assigned.get(defined[1], []) if defined else []
-
-
-_OF_INTEREST = (
-    *(ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Return),
-    *(ast.Call, ast.Subscript, ast.Attribute, ast.JoinedStr, ast.BinOp, ast.arg, ast.keyword, ast.withitem, ast.If),
-    *(ast.Compare, ast.Match),
-)
-
-
-def _walk(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and is_main(child):
-            continue
-        if isinstance(child, _OF_INTEREST):
-            yield child, scope
-        inner = scope
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            inner = Scope(scope.module, child, scope.owner)
-        elif isinstance(child, ast.ClassDef):
-            inner = Scope(scope.module, None, (scope.module, child))
-        yield from _walk(child, inner)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from slipway.settings.imported import is_secret
 from slipway.starter.reading.classes import Owner
 from slipway.starter.reading.files import Place, Repository, dotenv, folder_of, line_of, parents
 from slipway.starter.reading.python import Module, called, dotted_of
-from slipway.starter.reading.stages import productions
+from slipway.starter.reading.stages import in_comments, productions
 from slipway.starter.reading.value import Env, Reader, Scope, envs_in
 from slipway.starter.reading.values import Values
 
@@ -39,6 +39,8 @@ _OWN_WORDS = {
     "MIDDLEWARE", "SERVER", "LOGIN", "STATE", "ADMIN", "AUTHJWT",
 }  # fmt: skip
 _STAGE = re.compile(r"((APP|FASTAPI|API|SERVER|PYTHON|K_SERVICE)_?)?(ENV|ENVIRONMENT|STAGE|MODE)")
+# Variables that may get a value from the site, even if the code does without.
+_MAY_BE_SET = re.compile(r"MONGO|ATLAS|DB|DATABASE|REDIS|VALKEY|CELERY|BROKER|UR[LI]|HOST|ORIGIN|DOMAIN|DEBUG|PATH|DIR")
 _FOR_DEVELOPMENT = re.compile(r"dev\w*|local\w*|debug|test\w*", re.IGNORECASE)
 
 
@@ -59,7 +61,7 @@ class Variable:
     is_url: bool = False
     # Any text but an empty one is true: the code calls bool() with it.
     is_truth: bool = False
-    # The names of production that the code compares it with.
+    # The names of production that the code compares it with, or has beside it.
     productions: tuple[str, ...] = ()
     example: str | None = None
     example_place: Place | None = None
@@ -103,9 +105,22 @@ class Variables:
     found: list[Variable]
     # Values read only from files, not from the environment: `dotenv_values(".env")["X"]`.
     from_files: list[tuple[str, Place]]
+    # Where the prefix of variables' names could not be followed.
+    unknown_prefixes: list[Place] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Variable | None:
         return next((one for one in self.found if one.name == name), None)
+
+    def on_server(self, env: Env) -> str | None:
+        """What the code reads there, "" for a variable that is not set; None if that is not known."""
+        variable = self[env.name]
+        if variable is None:
+            return None
+        if stage := production_stage(variable):
+            return stage
+        is_set = variable.is_required or variable.example or variable.is_own or variable.is_secret
+        # An empty default may be one that could not be followed.
+        return None if is_set or _MAY_BE_SET.search(env.name.upper()) or env.default == "" else env.default or ""
 
 
 def variables(values: Values, modules: list[Module], repository: Repository, folders: list[str]) -> Variables:
@@ -156,10 +171,10 @@ def variables(values: Values, modules: list[Module], repository: Repository, fol
         )
         for one in _merged(envs)
     ]
-    stages = {one.name for one in merged if _STAGE.fullmatch(one.name.upper())}
+    stages = {one.name: one.place for one in merged if _STAGE.fullmatch(one.name.upper())}
     named = productions(values, modules, repository, stages)
     merged = [replace(one, productions=named.get(one.name, ())) for one in merged]
-    return Variables(_with_examples(merged, repository, folders), from_files)
+    return Variables(_with_examples(merged, repository, folders), from_files, [*values.prefixes.unknown])
 
 
 def _refused(statement: ast.If) -> Iterator[ast.expr]:
@@ -304,6 +319,9 @@ def _with_examples(found: list[Variable], repository: Repository, folders: list[
             if its := names.get(variable.name) or upper.get(variable.name.upper()):
                 # A developer's own file: only the names tell which values are secret.
                 variable = replace(variable, example=its[0], example_place=Place(file, its[1]))
+                if not variable.productions and _STAGE.fullmatch(variable.name.upper()):
+                    told = in_comments(repository.read(file) or "", its[1])
+                    variable = replace(variable, productions=told)
                 break
         result.append(variable)
     return result
