@@ -136,7 +136,8 @@ def test_what_an_apply_would_not_keep_of_it_is_refused(refused: dict[str, Any]) 
         "owners.test": "refuse",
         "old.example.org": "refuse",
     }
-    assert (fates(refused, "users", "name")["eve"], fates(refused, "ports", "port")["9000"]) == ("refuse", "refuse")
+    # Of the port, its rule is refused.
+    assert (fates(refused, "users", "name")["eve"], fates(refused, "ports", "port")["9000"]) == ("refuse", "remove")
 
 
 @pytest.mark.thorough
