@@ -74,7 +74,7 @@ class Earlier(Fact[dict[str, str]]):
                         parameters
     flushes             nftables.service, if it is enabled: its file flushes all rules at boot
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
-    ignored             addresses that fail2ban never bans
+    ignored             "JAIL WORDS" of what fail2ban never bans, or DEFAULT for all jails, the last one last
     immutable, links    paths that Slipway changes and that are immutable (chattr(1)), or links
     forwarded           rules by which the server forwards traffic, if UFW is off and its default would deny it
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
