@@ -75,7 +75,7 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
     if sshd.get("passwordauthentication") == ["yes"]:
         for line in earlier.get("passwords", "").splitlines():
             name, *_, shell = line.split(":")
-            if shell not in NO_LOGIN and name not in ("root", user):
+            if (shell not in NO_LOGIN or name in earlier.get("sftp", "").split()) and name not in ("root", user):
                 found = "a password and no key: Slipway's sshd accepts only keys"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
     yield from _login(earlier, user, sshd)
