@@ -99,6 +99,16 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
         )
 
 
+def certificates(found: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    """Host certificates of keys that Slipway's sshd does not load: `found` is by tasks.ssh.host_certificates."""
+    if any(name.lower() == "hostkeyalgorithms" for name in settings.sshd_settings):
+        return
+    for file, key in found.items():
+        if not key:
+            lost = "it for a host key that Slipway's sshd does not have: ECDSA, or RSA of less than 4096 bits"
+            yield Obstacle(f"sshd: HostCertificate {file}", lost, "one for /etc/ssh/ssh_host_ed25519_key.pub")
+
+
 def other_keys(lines: Sequence[str], settings: Settings) -> list[str]:
     """The comments, or else the ends, of the keys in an authorized_keys file that are not in admin_keys."""
     own = {" ".join(key.split()[:2]) for key in settings.admin_keys}

@@ -77,6 +77,13 @@ def test_who_has_sftp_without_a_shell_is_asked_of_sshd(tmp_path, effective, is_t
     assert done.stdout.split() == (["uploads"] if is_told else [])
 
 
+def test_a_certificate_of_a_host_key_that_sshd_would_not_have_is_named(settings_with):
+    found = {"/etc/ssh/ed25519-cert.pub": "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ecdsa-cert.pub": ""}
+    assert told(access.certificates(found, settings_with())) == ["sshd: HostCertificate /etc/ssh/ecdsa-cert.pub"]
+    own = settings_with(sshd_settings={"HostKeyAlgorithms": "ecdsa-sha2-nistp256-cert-v01@openssh.com"})
+    assert told(access.certificates(found, own)) == []
+
+
 def test_a_socket_that_listens_on_another_port_than_sshd_is_to_is_named(settings_with):
     earlier = {"socket": "[::]:22 (Stream)"}
     assert told(access.obstacles(earlier, SSHD, settings_with())) == []
