@@ -43,6 +43,7 @@ from slipway.tasks.adoption_facts import added_sites, earlier, is_adopted, mongo
 from slipway.tasks.auditing import rules_by_hand
 from slipway.tasks.firewall import InputRules, UfwFiles, rules_of_peers
 from slipway.tasks.kernel import parameters, sysctl
+from slipway.tasks.ssh import host_certificates
 
 
 def adoption_problems(settings: Settings, machine: dict[str, str], components: Collection[str]) -> list[str]:
@@ -94,6 +95,7 @@ def _obstacles(settings: Settings, machine: dict[str, str], components: Collecti
     if "ssh" in components:
         sshd: dict[str, list[str]] = host.get_fact(Sshd)
         yield from access.obstacles(found, sshd, settings)
+        yield from access.certificates(host_certificates(sshd), settings)
     if "kernel" in components and not is_container(machine):
         yield from names.swap_file(found, sizes.swap_mb(settings))
         yield from kernel.obstacles(found, parameters(sysctl(settings)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import cast
 
 from pyinfra import host
 from pyinfra.api import operation
 
+from slipway.adoption.ufw import BY_FAIL2BAN
 from slipway.engine import notes
 from slipway.engine.components import Drift, component, component_step
 from slipway.engine.login import Login
@@ -23,6 +25,8 @@ from slipway.tasks.guard import guarded
 PACKAGES = ["ufw"]
 UNIT = "ufw.service"
 COMMENT = re.compile(r" comment '.*'$")
+# A ban by an owner's jail with fail2ban's action `ufw`: fail2ban itself ends it.
+BAN = re.compile(rf"ufw (deny|reject) .* comment '{BY_FAIL2BAN}")
 DENY_INCOMING = "Default: deny (incoming), allow (outgoing)"
 # Load the rules if ufw.conf enables UFW, else flush them. Retried: rules may fail right after the kernel has loaded a
 # module that they use.
@@ -47,9 +51,16 @@ class Ufw(Fact[dict[str, object]]):
         return {
             "active": "Status: active" in output,
             "defaults": next((line for line in output if line.startswith("Default:")), ""),
-            # A comment is no part of a rule: with another one it is the same rule.
-            "rules": [COMMENT.sub("", line.removeprefix("ufw ")) for line in output if line.startswith("ufw ")],
+            "rules": added(output),
         }
+
+
+def added(lines: Iterable[str]) -> list[str]:
+    """The rules that `ufw show added` prints, without bans."""
+    # A comment is no part of a rule: with another one it is the same rule.
+    return [
+        COMMENT.sub("", line.removeprefix("ufw ")) for line in lines if line.startswith("ufw ") and not BAN.match(line)
+    ]
 
 
 class UfwInForce(Fact[list[str]]):

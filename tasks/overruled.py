@@ -27,11 +27,12 @@ BESIDE = (
     ("slipway.conf", "^[^#]*[[:space:]]core[[:space:]]", "/etc/security/limits.d/*.conf"),
     ("slipway.local", "^[[:space:]]*(bantime[[:space:]]*=|\\[)", "/etc/fail2ban/jail.d/*.local"),
 )
-# Of lines "FILE:LINE", those in sections of Slipway's jails: the times of another jail are its owner's.
+# Of lines "FILE:LINE", those in sections of Slipway's jails, which precede [DEFAULT]: the times of another jail are its
+# owner's.
 IN_SECTIONS = r"""awk -F: '{
   line = substr($0, length($1) + 2)
   if ($1 != file) { file = $1; is_ours = 1 }
-  if (line ~ /^[ \t]*\[/) is_ours = line ~ /^[ \t]*\[(DEFAULT|sshd|nginx-limit-req)\]/; else if (is_ours) print
+  if (line ~ /^[ \t]*\[/) is_ours = line ~ /^[ \t]*\[(sshd|nginx-limit-req)\]/; else if (is_ours) print
 }'"""
 # sshd's own options that precede its files, sshd(8), in what Debian's unit reads and in the unit itself. `sshd -T` does
 # not tell of them.

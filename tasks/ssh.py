@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from pyinfra import host
 from pyinfra.api import operation
@@ -14,7 +15,7 @@ from slipway.engine.login import Login, remember_keys
 from slipway.engine.ssh import connected_port
 from slipway.facts.base import Output
 from slipway.facts.files import FileText
-from slipway.facts.ssh import HostKeys, Sshd, SshPort
+from slipway.facts.ssh import HostCertificates, HostKeys, Sshd, SshPort
 from slipway.ops.commands import Commands, checked, ensure
 from slipway.ops.files import tell_text
 from slipway.ops.templates import render
@@ -24,6 +25,11 @@ from slipway.tasks.guard import guarded
 DROP_IN = "/etc/ssh/sshd_config.d/00-slipway.conf"
 ED25519, RSA, RSA_LARGE = (f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "rsa", "rsa_4096"))
 RSA_BITS = 4096
+# The algorithms of a host certificate, by the host key that it is for. ssh-audit's policies know them as optional.
+CERTIFIED = {
+    ED25519: ["ssh-ed25519-cert-v01@openssh.com"],
+    **{key: ["rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-256-cert-v01@openssh.com"] for key in (RSA, RSA_LARGE)},
+}
 # Diffie-Hellman groups below 3072 bits are removed; the file has their size minus one, moduli(5).
 MIN_MODULUS = 3071
 # Those that the installed sshd supports (ssh -Q) are used, in the order of ssh-audit's hardening guides.
@@ -112,11 +118,17 @@ def _make_key(file: str, kind: str) -> str:
 
 
 def configuration(
-    settings: Settings, host_keys: list[str], known: dict[str, set[str]], has_penalties: bool = False
+    settings: Settings,
+    host_keys: list[str],
+    known: dict[str, set[str]],
+    has_penalties: bool = False,
+    certified: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
-    """The lines of Slipway's sshd configuration; `known` are the algorithms that sshd supports, by keyword, and
-    `has_penalties` is for OpenSSH since 9.8."""
+    """The lines of Slipway's sshd configuration; `known` are the algorithms that sshd supports, by keyword,
+    `has_penalties` is for OpenSSH since 9.8, and `certified` are the host keys with a certificate."""
     algorithms = {**ALGORITHMS, **({"MACs": MACS_FROM_10} if "mlkem768x25519-sha256" in known["KexAlgorithms"] else {})}
+    chosen = {keyword: [name for name in names if name in known[keyword]] for keyword, names in algorithms.items()}
+    chosen["HostKeyAlgorithms"][:0] = [name for key in host_keys if key in certified for name in CERTIFIED[key]]
     own = [
         ("Port", str(settings.sshd_port)),
         *(("HostKey", file) for file in host_keys),
@@ -144,10 +156,20 @@ def configuration(
         *([(PENALTIES, "no")] if has_penalties else []),
         # Logs the key of each login.
         ("LogLevel", "VERBOSE"),
-        *((keyword, ",".join(a for a in names if a in known[keyword])) for keyword, names in algorithms.items()),
+        *((keyword, ",".join(names)) for keyword, names in chosen.items()),
     ]
     theirs = {name.lower() for name in settings.sshd_settings}
     return [*settings.sshd_settings.items(), *((name, value) for name, value in own if name.lower() not in theirs)]
+
+
+def host_certificates(effective: dict[str, list[str]]) -> dict[str, str]:
+    """The host certificates in sshd's effective configuration (facts.Sshd), and for each the host key of Slipway's that
+    it is for, "" for none."""
+    files = tuple(effective.get("hostcertificate", []))
+    found: dict[str, tuple[str, int]] = (
+        host.get_fact(HostCertificates, files=files, host_keys=(*CERTIFIED,)) if files else {}
+    )
+    return {file: "" if key == RSA and bits < RSA_BITS else key for file, (key, bits) in found.items()}
 
 
 def known_algorithms(effective: dict[str, list[str]]) -> dict[str, set[str]]:
@@ -176,7 +198,8 @@ def mismatches(lines: list[tuple[str, str]], effective: dict[str, list[str]]) ->
 def sshd(settings: Settings, host_keys: list[str]) -> Commands:
     """sshd's configuration: one file that sorts first, checked by `sshd -t` before and by a login after the change."""
     effective = host.get_fact(Sshd)
-    lines = configuration(settings, host_keys, known_algorithms(effective), PENALTIES.lower() in effective)
+    certified = [*host_certificates(effective).values()]
+    lines = configuration(settings, host_keys, known_algorithms(effective), PENALTIES.lower() in effective, certified)
     text = render("ssh/sshd.conf", lines=lines)
     found = host.get_fact(FileText, path=DROP_IN)
     # A setting of the user's may have several lines, in sshd's own order: only the file's text is compared.

@@ -75,7 +75,7 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
     if sshd.get("passwordauthentication") == ["yes"]:
         for line in earlier.get("passwords", "").splitlines():
             name, *_, shell = line.split(":")
-            if shell not in NO_LOGIN and name not in ("root", user):
+            if (shell not in NO_LOGIN or name in earlier.get("sftp", "").split()) and name not in ("root", user):
                 found = "a password and no key: Slipway's sshd accepts only keys"
                 yield Obstacle(f"user {name}", found, f"its key in ~{name}/.ssh/authorized_keys")
     yield from _login(earlier, user, sshd)
@@ -97,6 +97,16 @@ def obstacles(earlier: Mapping[str, str], sshd: Mapping[str, Sequence[str]], set
         yield Obstacle(
             f"user root: key {name}", found, f"its line in admin_keys, for {user}, or in another user's keys"
         )
+
+
+def certificates(found: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
+    """Host certificates of keys that Slipway's sshd does not load: `found` is by tasks.ssh.host_certificates."""
+    if any(name.lower() == "hostkeyalgorithms" for name in settings.sshd_settings):
+        return
+    for file, key in found.items():
+        if not key:
+            lost = "it for a host key that Slipway's sshd does not have: ECDSA, or RSA of less than 4096 bits"
+            yield Obstacle(f"sshd: HostCertificate {file}", lost, "one for /etc/ssh/ssh_host_ed25519_key.pub")
 
 
 def other_keys(lines: Sequence[str], settings: Settings) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from slipway.adoption import Obstacle, own_services, setting, ufw
+from slipway.settings.fail2ban import is_spared
 from slipway.settings.model import Settings
 
 # Chains that do not conflict with UFW: its own, bans, and containers.
@@ -47,6 +48,8 @@ CLIENTS = {
 RUNTIME = re.compile(r"python|php|node|MainThread")
 # IP protocols of tunnels and routers, protocols(5).
 PROTOCOLS = {4: "ipencap", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah", 89: "ospf", 103: "pim", 112: "vrrp", 115: "l2tp"}
+# In a value of fail2ban's, the value of an earlier file: %(known/ignoreip)s.
+REFERENCE = re.compile(r"%\(([\w-]+/)?ignoreip\)s")
 LOOPBACK = re.compile(r"127\.|\[?::1\]?$|\[::ffff:127\.")
 
 
@@ -137,13 +140,41 @@ def obstacles(lines: Sequence[str], chains: Sequence[str], names: Collection[str
 
 
 def bans(earlier: Mapping[str, str], settings: Settings) -> Iterator[Obstacle]:
-    """Addresses that fail2ban does not ban now, and would."""
-    found = [ip_network(word, strict=False) for word in earlier.get("ignored", "").split() if _is_address(word)]
-    known = [ip_network(one) for one in settings.fail2ban_ignore]
-    missing = [str(one) for one in dict.fromkeys(found) if not one.is_loopback and one not in known]
+    """Whom fail2ban does not ban now, and would."""
+    missing, others = [], []
+    for word in dict.fromkeys(_spared(earlier.get("ignored", "").splitlines())):
+        name = word.lower().rstrip(".")
+        if _is_address(word):
+            network = ip_network(word, strict=False)
+            if not network.is_loopback and not _covers(settings.fail2ban_ignore, network):
+                missing.append(str(network))
+        elif not is_spared(name):
+            others += [word] if name != "localhost" else []
+        elif name not in settings.fail2ban_ignore:
+            missing.append(name)
     if missing:
         need = setting("fail2ban_ignore", [*settings.fail2ban_ignore, *missing])
         yield Obstacle("fail2ban: ignoreip", f"{', '.join(missing)}, which would be banned like others", need)
+    for word in others:
+        found = "it, whose addresses would be banned like others"
+        yield Obstacle(f"fail2ban: ignoreip {word}", found, "its addresses in fail2ban_ignore")
+
+
+def _spared(lines: Sequence[str]) -> Iterator[str]:
+    """What counts for Slipway's jails: their own lines, or else those for all. The last line counts, and what it
+    refers to of the ones before."""
+    values: dict[str, list[str]] = {}
+    for line in lines:
+        jail, *words = line.split()
+        before = values.get(jail, values.get("DEFAULT", [])) if any(REFERENCE.search(word) for word in words) else []
+        values[jail] = [*before, *(word for word in words if not REFERENCE.search(word))]
+    for jail in ("sshd", "nginx-limit-req"):
+        yield from values.get(jail, values.get("DEFAULT", []))
+
+
+def _covers(spared: Sequence[str], network: IPv4Network | IPv6Network) -> bool:
+    known = [ip_network(one) for one in spared if _is_address(one)]
+    return any(network[0] in one and network.prefixlen >= one.prefixlen for one in known)
 
 
 def _is_address(word: str) -> bool:

@@ -78,7 +78,7 @@ class Earlier(Fact[dict[str, str]]):
                         parameters
     flushes             nftables.service, if it is enabled: its file flushes all rules at boot
     folder ROOT         content of the site's folder: "entry NAME", "NAME -> TARGET" of a link
-    ignored             addresses that fail2ban never bans
+    ignored             "JAIL WORDS" of what fail2ban never bans, or DEFAULT for all jails, the last one last
     immutable, links    paths that Slipway changes and that are immutable (chattr(1)), or links
     forwarded           rules by which the server forwards traffic, if UFW is off and its default would deny it
     hooks               "FILE:LINE" of certbot's hooks that name Nginx
@@ -109,6 +109,7 @@ class Earlier(Fact[dict[str, str]]):
     rotated             logrotate(8) files about logs of packages that Slipway installs
     scripts             "FILE:LINE" of scripts that jobs name by an absolute path: what in them is as in `jobs`
     size ROOT           of the site's parts, in MiB
+    sftp                users with a password and without a shell whom sshd gives SFTP
     socket              where ssh.socket listens, if sshd's configuration does not say so
     sudoers             "FILE:LINE" of later rules than the administrator's for sudo that ask for a password, and
                         "/etc/sudoers" if it does not include the folder
@@ -281,6 +282,15 @@ done
 {site_programs.sections(units, _quoted(roots), CRONTABS)}
 s passwords; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
   home=$(getent passwd $user | cut -d: -f6); [ -s $home/.ssh/authorized_keys ] || getent passwd $user
+done
+# sshd itself serves them, without the user's shell.
+s sftp; awk -F: '$2 ~ /^[$]/ {{print $1}}' /etc/shadow | while read -r user; do
+  case $(getent passwd $user) in */nologin | */false) ;; *) continue ;; esac
+  sshd -T -C user=$user,host=example.org,addr=203.0.113.1 | awk -v user=$user '
+    $1 == "forcecommand" && $2 == "internal-sftp" {{is_forced = 1}}
+    $1 == "subsystem" && $3 == "internal-sftp" {{is_internal = 1}}
+    $1 == "chrootdirectory" && $2 != "none" {{is_confined = 1}}
+    END {{if (is_forced || (is_internal && is_confined)) print user}}'
 done
 home=$(getent passwd {user} | cut -d: -f6); shell=$(getent passwd {user} | cut -d: -f7)
 s immutable; lsattr -d {FIXED} {VHOSTS} {variables} "$home/.ssh" "$home/.ssh/authorized_keys" /etc/sudoers.d/{user} |

@@ -61,6 +61,18 @@ if [ "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 ] && ! grep -qs '^ENABLED=yes' /
   iptables-save -t nat | grep -E '^-A .*-j (MASQUERADE|SNAT)' | sed 's/^/iptables -t nat /'
   nft list tables | grep -xE 'table inet (incus|lxd)' | sed 's/^table/nft/'
 fi
-s ignored; for file in /etc/fail2ban/jail.local /etc/fail2ban/jail.d/*; do
-  grep -qs '{OURS}' "$file" || grep -hsE '^[[:space:]]*ignoreip[[:space:]]*=' "$file" | cut -d= -f2 | tr , ' '
-done"""
+# In the order that fail2ban reads them. A line that is indented more than an option continues its value (configparser).
+s ignored
+for file in /etc/fail2ban/jail.conf /etc/fail2ban/jail.d/*.conf /etc/fail2ban/jail.local \
+  /etc/fail2ban/jail.d/*.local; do
+  [ ! -f "$file" ] || grep -q '{OURS}' "$file" || {{ cat "$file"; echo; }}
+done | awk '
+  {{gsub(/\\r/, ""); sub(/[ \\t][;#].*/, "")}}
+  /^[ \\t]*([#;]|$)/ {{next}}
+  {{match($0, /[^ \\t]/)}}
+  option != "" && RSTART > start {{value = value " " $0; next}}
+  {{if (option == "ignoreip") print section, value; option = ""; start = RSTART}}
+  /^[ \\t]*[[]/ {{section = $0; gsub(/^[ \\t]*[[]|[]].*/, "", section); next}}
+  {{option = tolower($0); sub(/[ \\t]*[=:].*/, "", option); sub(/^[ \\t]+/, "", option)}}
+  {{value = $0; sub(/^[^=:]*[=:]/, "", value)}}
+  END {{if (option == "ignoreip") print section, value}}' | tr , ' '"""

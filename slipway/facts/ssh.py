@@ -40,6 +40,29 @@ class HostKeys(Fact[list[str]]):
         return output
 
 
+class HostCertificates(Fact[dict[str, tuple[str, int]]]):
+    """By the file of each host certificate (HostCertificate in sshd_config(5)), the one of `host_keys` that it is for,
+    "" for none, and the bits of its key."""
+
+    @staticmethod
+    def default() -> dict[str, tuple[str, int]]:
+        return {}
+
+    def command(self, files: tuple[str, ...], host_keys: tuple[str, ...]) -> str:
+        # A certificate has the fingerprint of its key. sshd ignores a file that is none.
+        return f"""\
+exec 2> /dev/null; print() {{ ssh-keygen -lf "$1" | cut -d' ' -f1,2; }}
+for file in {" ".join(map(shlex.quote, files))}; do
+  of=; print=$(print "$file"); [ -n "$print" ] || continue
+  for key in {" ".join(map(shlex.quote, host_keys))}; do [ "$(print "$key.pub")" != "$print" ] || of=$key; done
+  echo "${{print%% *}} $file $of"
+done"""
+
+    def process(self, output: list[str]) -> dict[str, tuple[str, int]]:
+        lines = [line.split(" ", 2) for line in output]
+        return {file: (key, int(bits)) for bits, file, key in lines}
+
+
 class SshPort(Fact[str]):
     """The server's port of this ssh connection. Needs `_sudo=False`: sudo drops the variable."""
 

@@ -218,6 +218,24 @@ def test_what_an_owner_has_switched_off_or_has_two_of_is_no_obstacle(bare: LabHo
 
 
 @pytest.mark.thorough
+def test_jails_of_others_and_a_host_certificate_stay(bare: LabHost) -> None:
+    make(bare, "fail2ban_others", "host_certificate")
+    asked = "for what in bantime findtime ignoreip actions; do fail2ban-client get shop $what; done"
+    before = bare.ssh(asked)
+    assert_refused(bare, ["fail2ban: ignoreip: found 203.0.113.10/32, office.example.org, which would be banned"])
+    spared = ("--data", 'fail2ban_ignore=["203.0.113.10", "office.example.org"]')
+    assert_adopted(bare, *spared)
+    assert bare.ssh(asked) == before
+    ban = "fail2ban-client set shop banip 198.51.100.7; until ufw status | grep 198.51.100.7; do sleep 0.2; done"
+    assert "REJECT" in bare.ssh(f"{{ {ban}; }} | tail -n 1")
+    assert bare.plan(*spared) == []
+    verified = bare.slipway("verify", "lab", *spared)
+    assert verified.returncode == 0, verified.stdout
+    options = "-F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/root/trusted"
+    assert "Permission denied" in bare.ssh(f"ssh {options} -i /dev/null nobody@localhost true 2>&1 || :")
+
+
+@pytest.mark.thorough
 def test_an_apt_source_as_in_mongodbs_manual_does_not_break_apt(bare: LabHost) -> None:
     make(bare, "mongodb_manual")
     assert_adopted(bare)

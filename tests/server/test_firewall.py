@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.tasks.firewall import COMMENT, rules
+from slipway.tasks.firewall import added, rules
 
 
 def test_the_firewall_denies_what_is_not_allowed(server):
@@ -12,8 +12,7 @@ def test_the_firewall_denies_what_is_not_allowed(server):
 
 
 def test_the_firewall_opens_only_configured_ports(server):
-    added = server.host.check_output("ufw show added")
-    found = {COMMENT.sub("", line.removeprefix("ufw ")) for line in added.splitlines() if line.startswith("ufw ")}
+    found = {*added(server.host.check_output("ufw show added").splitlines())}
     sshd = server.host.check_output("sshd -T").splitlines()
     ports = [line.split()[1] for line in sshd if line.startswith("port ")]
     assert found == {*rules(server.settings, ports, bool({"lb", "web"} & {*server.groups}))}

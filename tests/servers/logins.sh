@@ -1,11 +1,16 @@
-# sshd has a second port, password logins, and AllowUsers without the administrator that Slipway creates.
+# A user of SFTP has a password and no shell. sshd has a second port, password logins, and AllowUsers without the administrator that Slipway creates.
 useradd --create-home --shell /bin/bash deploy; echo 'deploy:correct horse battery' | chpasswd
+useradd --create-home --shell /usr/sbin/nologin uploads; echo 'uploads:correct horse battery' | chpasswd
+useradd --create-home --shell /usr/sbin/nologin mail1; echo 'mail1:correct horse battery' | chpasswd
 mkdir -p /etc/ssh/sshd_config.d
 cat > /etc/ssh/sshd_config.d/90-own.conf <<'END'
 Port 22
 Port 2222
 PasswordAuthentication yes
-AllowUsers lab root deploy
+AllowUsers lab root deploy uploads
+Match User uploads
+  ChrootDirectory %h
+  ForceCommand internal-sftp
 END
 systemctl restart ssh
 # A backup server has logged in as root with a key of its own, a colleague's key is unused, and a login keeps a port open.

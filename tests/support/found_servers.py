@@ -8,8 +8,8 @@ REFUSED = {
     "names": ["user codementee-backend: found a user with a login", "/var/www/codementee: found releases of another"],
     "logins": [
         "sshd: port 2222: found",
-        "sshd: AllowUsers: found lab root deploy, without admin",
-        "user deploy: found",
+        "sshd: AllowUsers: found lab root deploy uploads, without admin",
+        *("user deploy: found", "user uploads: found"),
         "user root: key backup: found logins with it in the last weeks",
         "sshd: AllowTcpForwarding: found port 9022 held by a reverse tunnel",
     ],

@@ -80,6 +80,13 @@ def test_a_rule_with_a_comment_is_the_same_rule(commands):
     assert UfwInForce().process(tuples) == ["### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in", ":INPUT DROP"]
 
 
+def test_a_ban_by_fail2bans_action_ufw_is_no_rule():
+    """fail2ban itself ends it."""
+    ban = "ufw reject from 192.0.2.7 comment 'by Fail2Ban after 5 attempts against wordpress'"
+    own = ["ufw deny from 192.0.2.8 comment 'mine'", "ufw allow 1/tcp comment 'by Fail2Ban'"]
+    assert Ufw().process([ban, *own])["rules"] == ["deny from 192.0.2.8", "allow 1/tcp"]
+
+
 def test_a_firewall_without_ipv6_gets_it_with_all_rules(commands):
     assert commands("open_rules", ["allow 2222/tcp", *WEB], ssh="2222", lines=["IPV6=no"]) == [
         "sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw",

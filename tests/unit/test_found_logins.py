@@ -39,10 +39,49 @@ def test_users_who_could_no_longer_log_in_are_named(settings_with):
     )
     assert told(access.obstacles({"passwords": passwords}, SSHD, settings)) == ["user deploy"]
     assert told(access.obstacles({"passwords": passwords}, SSHD | {"passwordauthentication": ["no"]}, settings)) == []
+    # sshd's own SFTP needs no shell.
+    earlier = {"passwords": passwords, "sftp": "system"}
+    assert told(access.obstacles(earlier, SSHD, settings)) == ["user deploy", "user system"]
     own, other = settings.admin_keys[0], 'command="x" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA colleague'
     assert told(access.obstacles({"keys": f"{own}\n# note\n{other}\n"}, SSHD, settings)) == [
         "user admin: key colleague"
     ]
+
+
+@pytest.mark.parametrize(
+    ("effective", "is_told"),
+    [
+        ("forcecommand internal-sftp -d /uploads\nsubsystem sftp /usr/lib/openssh/sftp-server", True),
+        ("forcecommand none\nsubsystem sftp internal-sftp\nchrootdirectory /srv", True),
+        # Of a mail server, say: its users have a password and no shell.
+        ("forcecommand none\nsubsystem sftp internal-sftp\nchrootdirectory none", False),
+        ("forcecommand none\nsubsystem sftp /usr/lib/openssh/sftp-server\nchrootdirectory /srv", False),
+    ],
+)
+def test_who_has_sftp_without_a_shell_is_asked_of_sshd(tmp_path, effective, is_told):
+    users = {"uploads": "/usr/sbin/nologin", "other": "/bin/false", "deploy": "/bin/bash"}
+    (tmp_path / "shadow").write_text("".join(f"{name}:$y$j9T$x:1::::::\n" for name in users) + "www-data:*:1::::::\n")
+    shells = "".join(f" {name}) echo {name}:x:1:1::/srv:{shell} ;;" for name, shell in users.items())
+    programs = {
+        "getent": f"case $2 in{shells} esac",
+        "sshd": f"case $3 in user=uploads,*) printf '{effective}' ;; *) echo forcecommand none ;; esac",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (), (), 27017)
+    script = command[command.index("s sftp") : command.index("home=$(getent passwd admin")]
+    script = script.replace("/etc/", f"{tmp_path}/")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", f"s() {{ :; }}; {script}"], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == (["uploads"] if is_told else [])
+
+
+def test_a_certificate_of_a_host_key_that_sshd_would_not_have_is_named(settings_with):
+    found = {"/etc/ssh/ed25519-cert.pub": "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ecdsa-cert.pub": ""}
+    assert told(access.certificates(found, settings_with())) == ["sshd: HostCertificate /etc/ssh/ecdsa-cert.pub"]
+    own = settings_with(sshd_settings={"HostKeyAlgorithms": "ecdsa-sha2-nistp256-cert-v01@openssh.com"})
+    assert told(access.certificates(found, own)) == []
 
 
 def test_a_socket_that_listens_on_another_port_than_sshd_is_to_is_named(settings_with):

@@ -355,10 +355,3 @@ def test_rules_of_one_port_for_many_addresses_are_one_line(settings_with):
 def test_a_firewall_that_denies_outgoing_traffic_is_named(settings_with):
     lines = ["ENABLED=yes", 'DEFAULT_OUTPUT_POLICY="DROP"', OPEN]
     assert told(ufw.lost_rules(lines, settings_with(), ["22"])) == ["ufw default deny outgoing"]
-
-
-def test_an_address_that_fail2ban_spares_now_is_named_with_the_setting(settings_with):
-    earlier = {"ignored": "127.0.0.1/8\n::1\n203.0.113.7\n\nhome.example.org\n198.51.100.0/24\n"}
-    (one,) = network.bans(earlier, settings_with(fail2ban_ignore=["198.51.100.0/24"]))
-    assert one.need == 'fail2ban_ignore = ["198.51.100.0/24", "203.0.113.7/32"]'
-    assert told(network.bans({"ignored": "127.0.0.1/8"}, settings_with())) == []

@@ -165,7 +165,7 @@ def test_swap_ports_and_rules_of_the_server_are_settings():
 
 
 def test_what_a_plan_needs_to_keep_what_the_server_does_is_a_setting(settings_with):
-    earlier = {"modules": "sctp", "uplinks": "ens3 0 0\nens4 0 0", "ignored": "203.0.113.7 10.0.0.0/8"}
+    earlier = {"modules": "sctp", "uplinks": "ens3 0 0\nens4 0 0", "ignored": "DEFAULT 203.0.113.7 10.0.0.0/8"}
     settings = settings_with()
     obstacles = [
         *kernel.modules(earlier, settings),

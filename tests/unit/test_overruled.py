@@ -71,6 +71,8 @@ def test_a_file_that_comes_before_slipways_or_says_something_else_is_not(found):
         "etc/apt/apt.conf.d/99-on": 'APT::Periodic::Unattended-Upgrade "1";\n// APT::Periodic::X "0";\n',
         "etc/fail2ban/jail.d/defaults-debian.local": "[sshd]\nbantime = 10\n",
         "etc/fail2ban/jail.d/wordpress.local": "[wordpress]\nbantime = 1d\n[nginx-http-auth]\nbantime = 1w\n",
+        # Slipway's jails have times of their own.
+        "etc/fail2ban/jail.d/zz.local": "[DEFAULT]\nbantime = 1w\n",
         "etc/apt/apt.conf.d/99-own": 'Unattended-Upgrade::Package-Blacklist { "mongodb-org"; };\n',
         # Slipway's own.
         **{f"{folder.rpartition('/')[0][1:]}/{ours}": "ProtectSystem=no\ncore\n" for ours, _, folder in BESIDE},

@@ -6,7 +6,9 @@ import subprocess
 
 import pytest
 
-from slipway.tasks.ssh import ALGORITHMS, configuration, write_configuration
+from slipway.facts.ssh import HostCertificates
+from slipway.tasks import ssh
+from slipway.tasks.ssh import ALGORITHMS, ED25519, RSA, RSA_LARGE, configuration, host_certificates, write_configuration
 
 DEBIANS = """\
 # A provider's first line
@@ -88,3 +90,40 @@ def test_openssh_10_gets_its_guides_order_and_bans_by_fail2ban_alone(settings_wi
     old = dict(configuration(settings_with(), ["/key"], known))
     assert old["MACs"].startswith("hmac-sha2-256-etm@openssh.com,")
     assert "PerSourcePenalties" not in old
+
+
+def test_a_host_key_with_a_certificate_gets_its_algorithms(settings_with):
+    known = {keyword: {*names} for keyword, names in ALGORITHMS.items()}
+    plain = "ssh-ed25519,rsa-sha2-512,rsa-sha2-256"
+    keys = [ED25519, RSA_LARGE]
+    of = lambda *certified: dict(configuration(settings_with(), keys, known, certified=certified))["HostKeyAlgorithms"]  # noqa: E731
+    assert of() == plain
+    assert of("", RSA) == plain
+    assert of(ED25519) == f"ssh-ed25519-cert-v01@openssh.com,{plain}"
+    assert of(RSA_LARGE) == f"rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,{plain}"
+
+
+def test_the_host_key_of_a_certificate_is_found_by_its_fingerprint(tmp_path):
+    def run(*command):
+        subprocess.run(["ssh-keygen", "-q", *command], check=True, capture_output=True, cwd=tmp_path)
+
+    for name, kind in (("authority", "ed25519"), ("ed25519", "ed25519"), ("rsa", "rsa"), ("ecdsa", "ecdsa")):
+        run("-t", kind, "-N", "", "-C", "", "-f", name)
+    for name in ("ed25519", "rsa", "ecdsa"):
+        run("-s", "authority", "-I", name, "-h", f"{name}.pub")
+    files = tuple(str(tmp_path / f"{name}-cert.pub") for name in ("ed25519", "rsa", "ecdsa", "missing"))
+    keys = tuple(str(tmp_path / name) for name in ("ed25519", "rsa", "none"))
+    command = HostCertificates().command(files=files, host_keys=keys)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    found = HostCertificates().process(done.stdout.splitlines())
+    assert found == {files[0]: (keys[0], 256), files[1]: (keys[1], 3072), files[2]: ("", 256)}
+
+
+def test_a_small_rsa_key_is_not_used_whatever_its_certificate(monkeypatch):
+    class Host:
+        def get_fact(self, fact, **arguments):
+            return {"a": (ED25519, 256), "b": (RSA, 3072), "c": ("", 256)}
+
+    monkeypatch.setattr(ssh, "host", Host())
+    assert host_certificates({"hostcertificate": ["a", "b", "c"]}) == {"a": ED25519, "b": "", "c": ""}
+    assert host_certificates({}) == {}

@@ -309,10 +309,22 @@ def test_networks_with_ssh_access_are_never_banned(settings_with):
     settings = settings_with(fail2ban_ignore=["203.0.113.7"], firewall_ssh_from=["2001:db8::/32"], sshd_port=2222)
     read = ConfigParser(interpolation=None)
     read.read_string(fail2ban.jails(settings, is_web=False))
-    assert read["DEFAULT"]["ignoreip"].split() == ["127.0.0.0/8", "::1", "203.0.113.7"]
+    assert read["nginx-limit-req"]["ignoreip"].split() == ["127.0.0.0/8", "::1", "203.0.113.7"]
     assert read["sshd"]["ignoreip"].split() == ["127.0.0.0/8", "::1", "203.0.113.7", "2001:db8::/32"]
     assert read["sshd"]["port"] == "2222"
     assert read["nginx-limit-req"]["enabled"] == "false"
+
+
+def test_a_jail_of_others_keeps_its_times_its_action_and_whom_it_spares(settings_with):
+    read = ConfigParser(interpolation=None)
+    read.read_string("[DEFAULT]\nbantime = 1w\nbanaction = ufw\nignoreip = 192.0.2.1\nbackend = systemd\n[postfix]\n")
+    before = dict(read["postfix"])
+    read.read_string(fail2ban.jails(settings_with(), is_web=True))
+    assert dict(read["postfix"]) == before
+    for jail in ("sshd", "nginx-limit-req"):
+        assert read[jail]["banaction"].startswith("nftables")
+        assert read[jail]["ignoreip"] == "127.0.0.0/8 ::1"
+    assert read["nginx-limit-req"]["backend"] == "auto"
 
 
 def test_a_ban_lasts_as_long_as_is_set_whatever_a_section_in_jail_local_says(settings_with):
