@@ -84,11 +84,13 @@ def rest(lab: Instance, folder: Path, program: Path) -> Place:
 def s3(lab: Instance, folder: Path, program: Path) -> Place:
     """An object store without a bucket."""
     address, certificate = f"{network.of(lab).listen}:{S3_PORT}", lab.state / "acme"
+    # Not each file system has room for an object's properties beside it.
+    properties = folder.with_name("properties")
+    properties.mkdir(parents=True)
     command = [
         *(str(program), "--quiet", "--port", address),
         *("--cert", f"{certificate}/directory.pem", "--key", f"{certificate}/directory.key", "posix"),
-        # Not each file system has room for an object's properties beside it.
-        *("--sidecar", f"{folder}.properties", str(folder)),
+        *("--sidecar", str(properties), str(folder)),
     ]
     return Place(lab, S3_PORT, folder, command, {"ROOT_ACCESS_KEY": KEY_ID, "ROOT_SECRET_KEY": KEY})
 
