@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 STATE, RUN = "/var/lib/slipway/backup", "/run/slipway-backup"
 CACHE = "/var/cache/slipway-backup"
+# What restic says before the reason why it tries something again.
+ATTEMPT = r"\w+\(<.*>.*\) returned error, retrying after \S+: "
 
 
 class Facts(NamedTuple):
@@ -97,21 +99,25 @@ def text_of(file: str) -> str:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None, timeout: float | None = None) -> str:
-    """The output of a command. Raises Failed with the end of its errors, or after `timeout` seconds."""
+    """The output of a command. Raises Failed with the end of its errors, also after `timeout` seconds."""
     given = {**os.environ, **(environment or {})}
     try:
-        done = subprocess.run([*command], env=given, capture_output=True, text=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise Failed(f"{command[0]} had no answer for {timeout:g} s") from None
+        done = subprocess.run([*command], env=given, capture_output=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired as expired:
+        said = last_lines((expired.stderr or b"").decode(errors="replace"))
+        raise Failed(f"{command[0]} had no answer for {timeout:g} s{said and f': {said}'}") from None
     if done.returncode:
-        raise Failed(f"{command[0]} ended with {done.returncode}: {last_lines(done.stderr or done.stdout)}")
-    return done.stdout
+        said = last_lines((done.stderr or done.stdout).decode(errors="replace"))
+        raise Failed(f"{command[0]} ended with {done.returncode}: {said}")
+    return done.stdout.decode()
 
 
 def last_lines(text: str, number: int = 5) -> str:
-    """The last lines, without a stack trace of a program in Go: functions, and below each its place."""
+    """The last lines, without a stack trace of a program in Go: functions, and below each its place; and of restic's
+    attempts only the one that it ends with."""
     said = re.sub(r"^\S.*\n\s+\S+\.(go|s):\d+\n?", "", text.strip(), flags=re.MULTILINE)
-    return "\n".join(said.splitlines()[-number:])
+    said = re.sub(rf"^{ATTEMPT}.*\n", "", said, flags=re.MULTILINE)
+    return "\n".join(re.sub(f"^{ATTEMPT}", "", line) for line in said.splitlines()[-number:])
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -36,11 +37,25 @@ STALL_SECONDS, END_SECONDS = 480, 1800
 # ssh gives up a host that has vanished after a minute. https://man.openbsd.org/ssh_config#ServerAliveInterval
 SSH_LIMITS = "-o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
-# What restic 0.14 to 0.18 say of a repository that is not there, of a file that has gone before it was read, and of
-# files that are not what they were.
-ABSENT = ("no such file", "not exist", "doesn't exist", "NoSuchKey", "NoSuchBucket", "404", "Not Found")
+# What restic 0.12 to 0.18 say as they look for a repository, before the line with its place. 0.17 and later look again
+# and again for a bucket that is not there.
+LOOKED = re.compile(r"(?:unable to open config file|had no answer for [\d.]+ s): (.*)")
+# The reason where there is none, and not the end of an address; that of a file which has gone before it was read.
+ABSENT = re.compile(r"no such file|not exist|doesn't exist|NoSuchKey|NoSuchBucket|(?<![\w.:])404\b|Not Found")
 GONE = "no such file or directory"
-DAMAGE = ("ciphertext verification failed", "does not match", "doesn't match", "unexpected EOF", "wrong data returned")
+# The place answers, and refuses: an unknown access key "does not exist", and a signature "does not match".
+REFUSED = re.compile(
+    r"401 Unauthorized|403 Forbidden|Access ?Denied|access key id|InvalidAccessKeyId|request signature"
+    r"|SignatureDoesNotMatch|no credentials found",
+    re.IGNORECASE,
+)
+REMOVING = re.compile(r"not removed|unable to remove|Remove\(")
+# Files that are not what they were. A connection can come to an unexpected end, too.
+DAMAGE = re.compile(
+    r"ciphertext verification failed|does not match|doesn't match|wrong data returned|repository contains errors"
+    r"|^(?!.*(?:connection|session|://)).*unexpected EOF|ReadFull\(.*(?:EOF|range is not satisfiable|out of bounds)",
+    re.MULTILINE,
+)
 
 
 class Repository:
@@ -116,7 +131,8 @@ class Repository:
         try:
             self.answer()
         except Failed as failure:
-            if "unable to open config file" in str(failure) and any(sign in str(failure) for sign in ABSENT):
+            looked = LOOKED.search(str(failure))
+            if looked and ABSENT.search(looked[1]) and not REFUSED.search(looked[1]):
                 return False
             raise
         return True
@@ -216,14 +232,22 @@ def _kind(text: str) -> type[Failed]:
 
 def explained(text: str) -> str:
     """What restic says, with what to do."""
+    if REFUSED.search(text):
+        return f"{text}; " + (
+            "it removes nothing: for an append-only repository set backup_prune = False (docs/backups.md)"
+            if REMOVING.search(text)
+            else "it refuses the user, password or key that backup_secrets names: slipway secrets edit, slipway apply"
+        )
     hints = {
         "wrong password": "BACKUP_PASSWORD is not the one that the repository was created with",
         "no space left": "the disk of the repository is full",
         "already locked": "another restic uses it, or a killed one has left its lock: backups remove one that is"
         " 30 minutes old",
-        **dict.fromkeys(DAMAGE, "the repository is damaged (docs/runbooks.md)"),
+        "unknown authority": "this host does not trust the certificate's authority (docs/backups.md)",
     }
-    return "; ".join([text, *dict.fromkeys(hint for sign, hint in hints.items() if sign in text)])
+    said = [hint for sign, hint in hints.items() if sign in text]
+    damage = ["the repository is damaged (docs/runbooks.md)"] if DAMAGE.search(text) else []
+    return "; ".join([text, *said, *damage])
 
 
 class Writing:

@@ -211,6 +211,12 @@ def prune(facts: Facts) -> None:
             # The length of a command line is limited.
             for first in range(0, len(gone), 500):
                 repository.run_alone("forget", "--quiet", *gone[first : first + 500])
+            # restic 0.17 and later succeed where a repository removes nothing.
+            if left := {*gone} & {one["id"] for one in repository.snapshots()}:
+                raise Failed(
+                    f"repository {repository.name}: {len(left)} of {len(gone)} snapshots were not removed; for an"
+                    " append-only repository set backup_prune = False (docs/backups.md)"
+                )
             change_state(pruning=int(time.time()))
             try:
                 repository.run_alone("prune", "--quiet", "--max-unused", "10%")

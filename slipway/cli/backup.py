@@ -145,7 +145,7 @@ Keep it where neither the server nor your computer is: printed, or in a password
 
 {secrets}
 Repositories (restic, https://restic.net), of MongoDB {series}:
-{repositories}{known_hosts}
+{repositories}{hints}
 To look into the backups:
   export RESTIC_REPOSITORY=... RESTIC_PASSWORD=...   (BACKUP_PASSWORD without its quotes; and the other secrets)
   restic snapshots --tag slipway                     (full: the dump, files: folders, slice: the oplog since)
@@ -166,6 +166,10 @@ For {places}, put the key above into a file of mode 600, and these host keys int
 {known_hosts}and where it says restic, type
   restic -o sftp.command="ssh -i KEY -o UserKnownHostsFile=HOST_KEYS {where} -s sftp"
 """
+REST_KIT = """\
+For {places}, where restic is an older one that knows no RESTIC_REST_USERNAME, as Debian 12's:
+  export RESTIC_REPOSITORY=rest:https://USER:PASSWORD@HOST/PATH   (special characters of the password as %XX)
+"""
 
 
 def kit_of(settings: Settings) -> str:
@@ -179,7 +183,7 @@ def kit_of(settings: Settings) -> str:
         secrets="".join(env_file.line(name, settings.secrets[name]) for name in names),
         series=settings.mongodb_version,
         repositories=places,
-        known_hosts=_sftp_kit(settings),
+        hints=_sftp_kit(settings) + _rest_kit(settings),
         others="".join(
             f"     {site.credentials_folder}/{name}\n"
             for site in settings.all_sites
@@ -197,6 +201,12 @@ def _sftp_kit(settings: Settings) -> str:
         SFTP_KIT.format(places=name, known_hosts=known, where=" ".join(ssh_words(place)))
         for name, place in places.items()
     )
+
+
+def _rest_kit(settings: Settings) -> str:
+    places = [name for name, one in settings.backup_repositories.items() if one.startswith("rest:")]
+    has_login = "RESTIC_REST_USERNAME" in settings.backup_secrets
+    return REST_KIT.format(places=" and ".join(places)) if places and has_login else ""
 
 
 @backup_group.command(epilog=examples("slipway backup kit kit.txt", "slipway backup kit lab -"))

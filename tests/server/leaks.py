@@ -84,10 +84,12 @@ for folder in FOLDERS:
     visit(folder)
 print(json.dumps({"seen": seen, "older": older, "looked": len(looked)}))
 """
-# Reads the secrets on the host, for those that are generated there. The user's name of an index may be any word.
+# Reads the secrets on the host, for those that are generated there. The user's name of an index or of a REST server,
+# and a region, may be any word.
 VALUES = (
     "import json, pathlib, sys; files = pathlib.Path(sys.argv[1]).iterdir();"
-    ' print(json.dumps([f.read_text() for f in files if not f.match("UV_INDEX_*_USERNAME")]))'
+    ' words = ("UV_INDEX_*_USERNAME", "RESTIC_REST_USERNAME", "AWS_DEFAULT_REGION");'
+    " print(json.dumps([f.read_text() for f in files if not any(map(f.match, words))]))"
 )
 
 

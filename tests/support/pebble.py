@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,41 +17,17 @@ from typing import Any
 import requests
 
 from slipway.lab import acme, network
-from slipway.lab.instance import Instance, cache_dir
+from slipway.lab.instance import Instance
+from support.go_programs import built
 from support.waiting import wait_until
 
-SOURCE = Path(__file__).with_name("pebble_source")
-# https://github.com/letsencrypt/pebble, go.mod
-MIN_GO = (1, 25)
 # Beside the lab's own ports (slipway/lab/network.py). Each server has its own port, as accounts belong to one server.
 PORTS, MANAGEMENT_OFFSET = count(14050), 1000
 
 
 def with_profiles() -> Path | None:
     """A Pebble with profiles; None if no Go can build it."""
-    found = re.search(r"go(\d+)\.(\d+)", _output("go", "version") if shutil.which("go") else "")
-    if not found or (int(found[1]), int(found[2])) < MIN_GO:
-        return None
-    program = cache_dir() / "pebble" / re.findall(r"pebble/v2 (\S+)", (SOURCE / "go.mod").read_text())[0]
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        new = program.with_name(f".{program.name}.{os.getpid()}")
-        # go.sum pins each module by its hash; the public checksum database may be unreachable.
-        environ = {
-            **os.environ,
-            "CGO_ENABLED": "0",
-            "GOSUMDB": "off",
-            "GOTOOLCHAIN": "local",
-            "GOFLAGS": "-mod=readonly",
-        }
-        command = ["go", "build", "-trimpath", "-o", str(new), "github.com/letsencrypt/pebble/v2/cmd/pebble"]
-        subprocess.run(command, cwd=SOURCE, env=environ, check=True, capture_output=True)
-        new.rename(program)
-    return program
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return built("pebble_source", "github.com/letsencrypt/pebble/v2", "cmd/pebble")
 
 
 @contextmanager

@@ -69,6 +69,19 @@ def test_the_kit_can_be_typed_in(settings_with, monkeypatch):
     assert f"of MongoDB {settings.mongodb_version}:" in kit
 
 
+def test_the_kit_says_how_an_older_restic_logs_in_at_a_rest_server(settings_with, monkeypatch):
+    for name in ("BACKUP_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"):
+        monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", "recognisable")
+    given = {"backup_repositories": {"near": "/srv/backup", "far": "rest:https://box.example/shop"}}
+    login = ["RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"]
+    kit = kit_of(settings_with(**given, backup_secrets=login))
+    assert "For far, where restic is an older one" in kit
+    assert "  export RESTIC_REPOSITORY=rest:https://USER:PASSWORD@HOST/PATH " in kit
+    for name in login:
+        monkeypatch.delenv(f"SLIPWAY_SECRET_{name}")
+    assert "USER:PASSWORD" not in kit_of(settings_with(**given))
+
+
 def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, tmp_path):
     monkeypatch.setattr(FakeSession, "settings", {"one": settings})
     file = tmp_path / "kit.txt"

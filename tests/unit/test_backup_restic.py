@@ -19,7 +19,7 @@ case "$*" in
   *silent.archive*) exec sleep 60;;
   *gone.archive*) echo 'the connection is lost' >&2; exit 1;;
   *forget*) [ -e {0}/free ] || {{ touch {0}/free; echo 'repository is already locked' >&2; exit 1; }};;
-  *"cat config"*) [ ! -e {0}/silent ] || exec sleep 60; cat {0}/said >&2; exit 1;;
+  *"cat config"*) [ ! -e {0}/said ] || cat {0}/said >&2; [ ! -e {0}/silent ] || exec sleep 60; exit 1;;
   *"-- /srv/files"*) cat {0}/said >&2; exit 3;;
   *--stdin*) cat > {0}/partial; [ ! -e {0}/full ] || {{ echo 'no space left on device' >&2; exit 1; }}
     mv {0}/partial {0}/snapshot; echo "$*" > {0}/words; env > {0}/environment;;
@@ -161,24 +161,85 @@ def test_a_password_for_a_url_may_have_any_character_and_is_in_no_error(reposito
     assert "(RESTIC_REST_PASSWORD)@backup.example" in str(failure.value)
 
 
+AWS = "The AWS Access Key Id you provided does not exist in our records."
+SIGNATURE = "The request signature we calculated does not match the signature you provided. Check your key and signing"
+# 0.17 and later look again and again for a bucket that is not there, or with a key that is refused.
+AGAIN = "Stat(<config/>) returned error, retrying after 37.848843573s: Stat: "
+
+
 @pytest.mark.parametrize(
     ("said", "is_there"),
     [
         ("unable to open config file: stat /srv/config: no such file or directory", False),
+        ("unable to open config file: Lstat: file does not exist", False),
         ("unable to open config file: <config/> does not exist", False),
+        ("repository does not exist: unable to open config file: <config/> does not exist", False),
+        ("unable to open config file: Stat: The specified key does not exist.", False),
+        ("unable to open config file: Stat: The specified bucket does not exist.", False),
+        ("unable to open config file: googleapi: Error 404: Not Found", False),
         ("unable to open config file: Head https://backup.example: dial tcp: connection refused", None),
         ("unable to open config file: dial tcp: lookup backup.example: no such host", None),
+        ("unable to open config file: read tcp 10.0.0.1:40404->10.0.0.2:404: connection refused", None),
+        (f"unable to open config file: Stat: {AWS}", None),
+        (f"unable to open config file: Stat: {SIGNATURE}", None),
+        ("unable to open config file: unexpected HTTP response (401): 401 Unauthorized", None),
     ],
 )
 def test_a_repository_that_does_not_answer_is_not_one_that_is_not_there(repository, tmp_path, said, is_there):
-    (tmp_path / "said").write_text(f"Fatal: {said}\nIs there a repository at the following location?")
+    # The name of the place is no reason.
+    place = "s3:https://backup.example/404/not exist"
+    (tmp_path / "said").write_text(f"Fatal: {said}\nIs there a repository at the following location?\n{place}\n")
     if is_there is None:
-        with pytest.raises(Failed, match=r"connection refused|no such host"):
+        with pytest.raises(Failed, match=r"connection refused|no such host|it refuses the user, password or key"):
             repository.is_there()
         return
     assert repository.is_there() is is_there
     with pytest.raises(Failed, match=r"found none at .*, where it was: is its disk mounted"):
         repository.prepare(is_new=False)
+
+
+def test_what_is_tried_until_the_time_is_over_is_told_with_its_reason(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(restic, "ANSWER_SECONDS", 0.3)
+    (tmp_path / "silent").touch()
+    (tmp_path / "said").write_text(f"{AGAIN}The specified bucket does not exist.\n")
+    assert repository.is_there() is False
+    (tmp_path / "said").write_text(f"{AGAIN}{AWS}\n{AGAIN}{SIGNATURE}\n")
+    with pytest.raises(Failed) as failure:
+        repository.is_there()
+    wanted = f"repository far: restic had no answer for 0.3 s: Stat: {SIGNATURE}; it refuses the user, password or key"
+    assert str(failure.value).startswith(wanted)
+
+
+REMOVED = "blob not removed, server response: 403 Forbidden (403)"
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("unexpected HTTP response (401): 401 Unauthorized", "it refuses the user, password or key"),
+        (f"Stat: {SIGNATURE}", "it refuses the user, password or key"),
+        ("Stat: No user exists with the provided access key ID.", "it refuses the user, password or key"),
+        ("client.MakeBucket: Access Denied.", "it refuses the user, password or key"),
+        (f"Remove(<snapshot/56a2>) returned error, retrying after 1.0s: {REMOVED}", "it removes nothing"),
+        (f"unable to remove <snapshot/56a2> from the repository\n{REMOVED}", "it removes nothing"),
+        ("x509: certificate signed by unknown authority", "does not trust the certificate's authority"),
+        ("Pack ID does not match, want a4, got cb", "the repository is damaged"),
+        ("ReadFull(<data/48>): EOF", "the repository is damaged"),
+        (
+            "ReadFull(<data/48>): unexpected HTTP response (416): partial out of bounds read",
+            "the repository is damaged",
+        ),
+        ("ReadFull(<data/48>): The requested range is not satisfiable", "the repository is damaged"),
+        ("read /srv/backup/data/48: unexpected EOF", "the repository is damaged"),
+        ("restic repair snapshots --forget\n\nFatal: repository contains errors", "the repository is damaged"),
+        ("unable to start the sftp session, error: server unexpectedly closed connection: unexpected EOF", ""),
+        ('Get "https://s3.example/shop": unexpected EOF', ""),
+    ],
+)
+def test_what_a_server_says_gets_the_hint_of_its_kind_alone(said, hint):
+    rest = explained(said).removeprefix(said)
+    assert rest.count(";") == bool(hint)
+    assert hint in rest
 
 
 def test_a_file_that_goes_during_a_backup_is_no_failure_and_one_that_can_not_be_read_is(repository, tmp_path):
@@ -197,6 +258,12 @@ def test_what_needs_a_repository_alone_waits_for_a_slice(repository, tmp_path, m
     monkeypatch.setattr(restic, "TURN_SECONDS", 0)
     with pytest.raises(Failed, match="already locked"):
         repository.run_alone("forget", "a")
+
+
+def test_of_many_attempts_the_last_one_is_told():
+    attempt = "Load(<data/480a9b4aa7>, 207, 0) returned error, retrying after 3.2s: EOF\n"
+    assert last_lines(f"first\n{attempt * 9}loading failed: EOF\n") == "first\nloading failed: EOF"
+    assert last_lines(attempt * 9) == "EOF"
 
 
 def test_a_stack_trace_hides_no_reason():

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from slipway.server_tests.leaks import PROGRAM
+from slipway.server_tests.leaks import PROGRAM, VALUES
 
 SECRET = "a7f3-kept-0c6a5d9e"
 
@@ -73,3 +73,10 @@ def test_what_is_made_later_is_a_leak(search, tmp_path):
     assert found["older"] == []
     leaks = ["the journal", "what systemctl shows of x.service", "/etc/shop.conf", "/home/dev/copy"]
     assert sorted(found["seen"]) == sorted(leaks)
+
+
+def test_a_users_name_or_a_region_is_no_secret_as_it_may_be_any_word(tmp_path):
+    for name in ("RESTIC_REST_USERNAME", "AWS_DEFAULT_REGION", "UV_INDEX_OUR_USERNAME", "RESTIC_REST_PASSWORD"):
+        (tmp_path / name).write_text(name)
+    command = [sys.executable, "-c", VALUES, str(tmp_path)]
+    assert json.loads(subprocess.check_output(command)) == ["RESTIC_REST_PASSWORD"]

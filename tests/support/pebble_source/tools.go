@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package tools names what support/pebble.py builds.
+// Package tools names what support/go_programs.py builds.
 package tools
 
 import _ "github.com/letsencrypt/pebble/v2/cmd/pebble"
