@@ -236,8 +236,7 @@ def check(facts: Facts) -> None:
             tell(f"{repository.name}: {gap}")
         if found.fulls and any(gap.end > found.fulls[-1].begin for gap in missing):
             raise Failed(f"repository {repository.name}: {missing[-1]}, since the last full backup: slipway backup now")
-        newest = at(chain.reach(found.slices, found.fulls[-1].begin)[0]) if found.fulls else "none"
-        tell(f"{repository.name}: no errors; newest second {newest}, gaps: {len(missing)}")
+        tell(f"{repository.name}: no errors; newest second {chain.newest_of(found)}, gaps: {len(missing)}")
 
     with alone(TIDYING, TIDYING_PATIENCE):
         each(facts, look)
@@ -254,10 +253,9 @@ def listed(facts: Facts) -> None:
         except Failed as failure:
             answer[repository.name] = {"backups": [], "newest": "", "slices": 0, "gaps": [], "error": str(failure)}
             continue
-        newest = chain.reach(found.slices, found.fulls[-1].begin) if found.fulls else (0, 0)
         answer[repository.name] = {
             "backups": [{"id": one.id, "since": at(one.since), "mongodb": one.version} for one in found.fulls],
-            "newest": at(newest[0]) if found.fulls else "",
+            "newest": chain.newest_of(found) if found.fulls else "",
             "slices": len(found.slices),
             "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
         }
