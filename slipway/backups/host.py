@@ -108,6 +108,17 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None, ti
     return done.stdout
 
 
+def run_command(setting: str, command: str, uri: str) -> None:
+    """Run the user's own shell command on the MongoDB at `uri`. Raises Failed with the name of its setting."""
+    tell(f"Running {setting}")
+    done = subprocess.run(
+        ["sh", "-euc", command], env={**os.environ, "MONGO_URL": uri}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = last_lines(done.stderr) or last_lines(done.stdout) or "it printed nothing"
+        raise Failed(f"{setting}: the command ended with {done.returncode}: {said}")
+
+
 def last_lines(text: str, number: int = 5) -> str:
     """The last lines, without a stack trace of a program in Go: functions, and below each its place."""
     said = re.sub(r"^\S.*\n\s+\S+\.(go|s):\d+\n?", "", text.strip(), flags=re.MULTILINE)
