@@ -74,8 +74,8 @@ class Backup(Section):
     ([pruning from elsewhere](backups.md#append-only))."""
 
     backup_check: Annotated[str, matching(r"[^\x00]*", 'a shell command, or "" for none')] = ""
-    """A shell command that judges the restored data in the weekly drill. `MONGO_URL` leads to them, without a
-    password."""
+    """A shell command that judges the restored data in the weekly drill: an exit code other than 0 fails it, with what
+    the command printed last. `MONGO_URL` leads to them, without a password."""
 
     backup_anonymise: Annotated[str, matching(r"[^\x00]*", 'a shell command, or "" for none')] = ""
     """A shell command that takes personal data out of a copy for developers (`slipway backup pull`), before the copy
