@@ -143,7 +143,15 @@ def _stored_paths(facts: Facts) -> tuple[list[str], list[str]]:
         " backup is without: mount it again, then slipway backup now"
         for folder, root in absent.items()
     ]
-    there = [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in absent)]
+    # restic passes over what is not there.
+    missing = [path for path in facts.named if not os.path.exists(path)]
+    failures += [
+        f"{path}: found nothing there, expected a folder or file, which this backup is without: make it, or take it out"
+        " of backup_paths"
+        for path in missing
+    ]
+    left_out = [*absent, *missing]
+    there = [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in left_out)]
     # Of a link restic stores where it leads to, and not what is there.
     return [os.path.realpath(path) if os.path.islink(path) else path for path in there], failures
 

@@ -40,9 +40,12 @@ def scratch(monkeypatch, tmp_path):
 
 def test_a_copy_is_anonymised_and_has_no_users(scratch, tmp_path):
     facts, asked = scratch
-    hook = f'echo "$MONGO_URL" > {tmp_path}/hook'
+    hook = f'echo "$MONGO_URL" > {tmp_path}/hook; touch "$HOME/log"; echo "$HOME" > {tmp_path}/home'
     copying.pull(facts._replace(anonymise=hook), None, "shop.orders", is_raw=False)
     assert (tmp_path / "hook").read_text() == "mongodb://scratch\n"
+    # mongosh writes there.
+    assert (tmp_path / "home").read_text().startswith(f"{tmp_path}/run/")
+    assert [*(tmp_path / "run").iterdir()] == [tmp_path / "run/restore.lock"]
     assert [next(iter(command.values())) for command in asked] == ["system.roles", "system.users"]
     assert "--db shop --collection orders" in (tmp_path / "mongodb.pull.gz").read_text()
 

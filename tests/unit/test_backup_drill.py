@@ -42,7 +42,7 @@ def test_a_drill_fails_where_the_data_of_its_moment_are_not_what_is_restored(fac
 
 def test_a_drill_fails_where_the_users_own_check_does(facts, restored, monkeypatch, tmp_path):
     live(monkeypatch, Server(data=DATA, ends=(200, 1)))
-    check = f'[ "$MONGO_URL" = mongodb://scratch ] && touch {tmp_path}/checked'
+    check = f'[ "$MONGO_URL" = mongodb://scratch ] && touch "$HOME/log" {tmp_path}/checked'
     restoring.drill(facts._replace(check=check))
     assert (tmp_path / "checked").exists()
     with pytest.raises(Failed, match="the drill failed: backup_check: the command ended with 1: 0 orders"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -173,14 +172,6 @@ def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, m
     monkeypatch.setattr(kept, "run", lambda *words, timeout: "")
     with pytest.raises(Busy):
         slicing.take_slices(facts)
-
-
-def test_of_a_link_the_folder_that_it_leads_to_is_stored(facts, kept, monkeypatch, tmp_path):
-    (tmp_path / "volume").mkdir()
-    (tmp_path / "files").symlink_to(tmp_path / "volume")
-    live(monkeypatch, Server(written(100)))
-    steps.now(facts._replace(paths=[str(tmp_path / "files"), "/etc/shop"]))
-    assert kept.paths == [str(tmp_path / "volume"), "/etc/shop"]
 
 
 def test_a_new_server_leaves_the_backups_of_the_one_before_alone(facts, kept, monkeypatch):
@@ -371,29 +362,3 @@ def test_the_backups_of_a_repository_are_listed_where_another_one_does_not_answe
     monkeypatch.setattr(steps, "repositories", lambda facts: [away])
     with pytest.raises(Failed, match="no answer"):
         steps.listed(facts)
-
-
-def test_uploads_whose_mount_is_gone_fail_a_backup_that_is_stored_all_the_same(facts, kept, monkeypatch, tmp_path):
-    uploads = tmp_path / "shared" / "uploads"
-    uploads.mkdir(parents=True)
-    live(monkeypatch, Server(written(100)))
-    mounted = facts._replace(uploads={str(uploads): str(tmp_path)}, paths=["/etc/shop", str(uploads)])
-    with pytest.raises(Failed, match="uploads: found nothing mounted there, expected the uploads"):
-        steps.now(mounted)
-    assert [*map(set, kept.stored)][-1] >= {"manifest", "begin", "end", "witness"}
-    # A restore would put an empty folder in their place.
-    assert kept.paths == ["/etc/shop"]
-    # A folder above it, but not the site's own, may be what is mounted.
-    for place, is_well in ((tmp_path, False), (uploads.parent, True), (uploads, True)):
-        (tmp_path / "mountpoint").write_text(f'#!/bin/sh\n[ "$2" = "{place}" ]\n')
-        (tmp_path / "mountpoint").chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-        with nullcontext() if is_well else pytest.raises(Failed, match="found nothing mounted there"):
-            steps.now(mounted)
-    assert (read_state()["full"]["failures"], kept.paths) == ([], ["/etc/shop", str(uploads)])
-    # The host that has them for the others.
-    (tmp_path / "mountpoint").write_text("#!/bin/sh\nfalse\n")
-    (uploads / "1.pdf").touch()
-    steps.now(mounted)
-    with pytest.raises(Failed, match="gone: found no folder there"):
-        steps.now(facts._replace(uploads={str(tmp_path / "gone"): ""}))
