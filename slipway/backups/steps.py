@@ -244,7 +244,9 @@ def check(facts: Facts) -> None:
             tell(f"{repository.name}: {gap}")
         if found.fulls and any(gap.end > found.fulls[-1].begin for gap in missing):
             raise Failed(f"repository {repository.name}: {missing[-1]}, since the last full backup: slipway backup now")
-        tell(f"{repository.name}: no errors; newest second {chain.newest_of(found)}, gaps: {len(missing)}")
+        tell(
+            f"{repository.name}: no errors; newest second {chain.newest_of(found) or 'none yet'}, gaps: {len(missing)}"
+        )
 
     with alone(TIDYING, TIDYING_PATIENCE):
         each(facts, look)
@@ -263,7 +265,7 @@ def listed(facts: Facts) -> None:
             continue
         answer[repository.name] = {
             "backups": [{"id": one.id, "since": at(one.since), "mongodb": one.version} for one in found.fulls],
-            "newest": chain.newest_of(found) if found.fulls else "",
+            "newest": chain.newest_of(found),
             "slices": len(found.slices),
             "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
         }
