@@ -244,6 +244,7 @@ def facts(settings: Settings) -> Facts:
         authority=AUTHORITY_FILE if has_certificates(settings) else "",
         uploads=uploads_elsewhere(settings),
         timers=[f"{site.unit(one)}.timer" for site in settings.all_sites for one in site.all_services if one.schedule],
+        named=settings.backup_paths,
     )
 
 

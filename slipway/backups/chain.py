@@ -184,10 +184,23 @@ def choose(found: Catalog, second: int | None = None, id_: str = "", until: Mome
     if not earlier:
         raise ValueError(f"the oldest second that can be restored is {at(found.fulls[0].since)}")
     full, until = earlier[-1], (second, LAST)
-    if (newest := reach(found.slices, full.begin)) < until and newest == max(one.end for one in found.slices):
-        # The last second may be incomplete in the slices.
-        raise ValueError(f"the newest second that can be restored is {at(newest[0] - 1)}")
+    newest = reach(found.slices, full.begin)
+    if newest < until and all(one.end <= newest for one in found.slices):
+        last = newest_of(found)
+        raise ValueError(
+            f"the newest second that can be restored is {last}"
+            if last
+            else "no second can be restored before the next slice, which comes within minutes; the newest data can,"
+            " without --at"
+        )
     return Chosen(full, cover(found.slices, full.begin, until), until)
+
+
+def newest_of(found: Catalog) -> str:
+    """The newest second that can be restored, in the format of --at; "" before there is one. The second that the
+    slices end in may be incomplete in them."""
+    second = reach(found.slices, found.fulls[-1].begin)[0] - 1 if found.fulls else 0
+    return at(second) if found.fulls and second >= found.fulls[0].since else ""
 
 
 def gaps(found: Catalog) -> list[Gap]:

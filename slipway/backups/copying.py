@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from slipway.backups.host import RUN, Facts, Failed, alone, private_folder, run, tell, write
+from slipway.backups import members
+from slipway.backups.host import RUN, Facts, Failed, alone, private_folder, run, run_command, tell, write
 from slipway.backups.restoring import Found, rebuilt
 
 # Where `slipway restore --to` puts what it knows of the other host's repositories, with their secrets.
@@ -35,11 +36,13 @@ def pull(facts: Facts, found: Found, only: str, is_raw: bool) -> None:
         remove(facts.data)
         try:
             with rebuilt(facts, found, folder) as scratch:
+                if only:
+                    # mongodump would write an empty archive.
+                    members.of([*members.present(scratch), *members.not_copied(scratch, only.partition(".")[0])], only)
                 # Their names and passwords stay on the server.
                 scratch.forget_users()
                 if not is_raw:
-                    tell("Anonymising")
-                    run(["sh", "-euc", facts.anonymise], {"MONGO_URL": scratch.uri})
+                    run_command("backup_anonymise", facts.anonymise, scratch.uri)
                 database, _, collection = only.partition(".")
                 words = [
                     *(["--db", database] if database else []),

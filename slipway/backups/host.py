@@ -61,6 +61,8 @@ class Facts(NamedTuple):
     uploads: dict[str, str] = {}  # noqa: RUF012 (a tuple never changes it)
     # The timers of the sites' scheduled jobs, which a restore stops.
     timers: list[str] = []  # noqa: RUF012
+    # Those of `paths` that the settings name, and no apply makes.
+    named: list[str] = []  # noqa: RUF012
 
 
 class Failed(Exception):
@@ -110,6 +112,18 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None, ti
         said = last_lines((done.stderr or done.stdout).decode(errors="replace"))
         raise Failed(f"{command[0]} ended with {done.returncode}: {said}")
     return done.stdout.decode()
+
+
+def run_command(setting: str, command: str, uri: str) -> None:
+    """Run the user's own shell command on the MongoDB at `uri`. Raises Failed with the name of its setting."""
+    tell(f"Running {setting}")
+    # mongosh prints warnings among its output where it cannot write to HOME, as in the units' sandbox.
+    with private_folder() as home:
+        given = {**os.environ, "MONGO_URL": uri, "HOME": home}
+        done = subprocess.run(["sh", "-euc", command], env=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = last_lines(done.stderr) or last_lines(done.stdout) or "it printed nothing"
+        raise Failed(f"{setting}: the command ended with {done.returncode}: {said}")
 
 
 def last_lines(text: str, number: int = 5) -> str:

@@ -152,9 +152,17 @@ def carry_out(facts: Facts, source: Facts, given: argparse.Namespace, step: str)
     )
     if given.only and step == "restore":
         tell(f"Replaced: {replaced(found.manifest['collections'], given.only)}; all others stay")
+        if not any(one == given.only or one.startswith(f"{given.only}.") for one in found.manifest["collections"]):
+            tell(f"{given.only}: not in the full backup; restored if it came later, else nothing changes")
+    if given.files:
+        tell(f"Uploads as of {at(full.end[0])}: {', '.join(replacing.uploads_of(found)) or 'none'}")
+    if given.secrets:
+        tell(f"Secrets as of {at(full.end[0])}: {', '.join(facts.secrets) or 'none'}")
     if step == "pull":
         copying.pull(facts, found, given.only, given.raw)
-    elif not given.dry_run:
+    elif given.dry_run:
+        restoring.check(found, f"{facts.data}.restore")
+    else:
         restoring.restore(facts, found, given.only, given.files, given.secrets)
 
 

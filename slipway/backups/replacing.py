@@ -244,20 +244,23 @@ def _uploads_beside(facts: Facts, found: Found, wanted: bool) -> Iterator[dict[s
 
 
 def _uploads_in(found: Found) -> list[str]:
-    """The paths that a restore puts in their place: not what configures the host, which `slipway apply` does."""
+    """The same as `uploads_of`; tells what is not restored: what configures the host, which `slipway apply` does."""
     if not found.chosen.full.files:
         tell(f"backup {found.chosen.full.id} has no uploads")
         return []
-    paths = []
     for path in found.manifest["paths"]:
-        if not path.startswith("/etc/"):
-            paths.append(path)
-        elif not path.endswith("/credentials"):
+        if path.startswith("/etc/") and not path.endswith("/credentials"):
             tell(
                 f"{path}: not restored, as it is below /etc; it is in snapshot {found.chosen.full.files} of repository"
                 f" {found.repository.name} (restic restore)"
             )
-    return paths
+    return uploads_of(found)
+
+
+def uploads_of(found: Found) -> list[str]:
+    """The paths that `--files` restores."""
+    its = found.manifest["paths"] if found.chosen.full.files else []
+    return [path for path in its if not path.startswith("/etc/")]
 
 
 def _check_room_for(found: Found, paths: list[str]) -> None:

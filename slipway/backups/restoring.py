@@ -19,7 +19,20 @@ from typing import Any
 from slipway.backups import chain, members, mongo, oplog, replacing
 from slipway.backups.chain import DRILL, Moment, at
 from slipway.backups.exchange import exchange
-from slipway.backups.host import RUN, STATE, Facts, Failed, alone, last_lines, place_of, read_state, run, tell, write
+from slipway.backups.host import (
+    RUN,
+    STATE,
+    Facts,
+    Failed,
+    alone,
+    last_lines,
+    place_of,
+    read_state,
+    run,
+    run_command,
+    tell,
+    write,
+)
 from slipway.backups.replacing import Found
 from slipway.backups.restic import Repository
 from slipway.backups.slicing import OPLOG_FILE, held, repositories, take_slices
@@ -47,12 +60,13 @@ def find(facts: Facts, second: int | None, id_: str, name: str = "", until: Mome
             return Found(repository, chosen, manifest)
         except (Failed, ValueError, chain.Gap) as error:
             said.append(str(error) if isinstance(error, Failed) else f"repository {repository.name}: {error}")
-    raise Failed("\n".join(said) or f"found no repository {name}")
+    if not said:
+        raise Failed(f"--from: found {name}, expected one of this host's repositories: {', '.join(facts.repositories)}")
+    raise Failed("\n".join(said))
 
 
-@contextmanager
-def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
-    """A private mongod with the data of the time, compared with the backup's record. Raises Failed."""
+def check(found: Found, folder: str) -> None:
+    """Raises Failed where a backup can't be rebuilt in a folder of this host."""
     full, version = found.chosen.full, run(["mongod", "--version"]).split()[2].lstrip("v")
     if full.version.split(".")[:2] != version.split(".")[:2]:
         raise Failed(
@@ -60,6 +74,13 @@ def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
             f" (mongodb_version), then upgrade"
         )
     replacing.check_room(os.path.dirname(folder), found.manifest["bytes"] * ROOM)
+
+
+@contextmanager
+def rebuilt(facts: Facts, found: Found, folder: str) -> Iterator[mongo.Scratch]:
+    """A private mongod with the data of the time, compared with the backup's record. Raises Failed."""
+    check(found, folder)
+    full = found.chosen.full
     os.makedirs(RUN, mode=0o711, exist_ok=True)
     os.chmod(RUN, 0o711)  # noqa: S103  mongod finds its socket below it
     # The oplog of a busy day is too large for the memory, which RUN is in.
@@ -133,11 +154,11 @@ def _parts(found: Found, folder: str, ends: list[Moment]) -> list[list[str]]:
     return files
 
 
-def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]]) -> None:
+def _compare(recorded: dict[str, list[Any]], found: dict[str, list[Any]], what: str = "the backup's record") -> None:
     if lines := mongo.difference(recorded, found):
-        raise Failed("\n".join(["the restored data differ from the backup's record:", *lines]))
+        raise Failed("\n".join([f"the restored data differ from {what}:", *lines]))
     hashed = sum(one[0] for one in recorded.values())
-    tell(f"Compared {len(recorded)} collections, {hashed} documents: equal to the backup's record")
+    tell(f"Compared {len(recorded)} collections, {hashed} documents: equal to {what}")
 
 
 # --- A restore -------------------------------------------------------------------------------------------------------
@@ -284,9 +305,9 @@ def _drill(facts: Facts, repository: str) -> dict[str, Any]:
     folder = f"{facts.data}.drill"
     try:
         with rebuilt(facts, found, folder) as scratch:
-            _compare(recorded, scratch.fingerprint())
+            _compare(recorded, scratch.fingerprint(), f"the present data of {at(moment[0])}")
             if facts.check:
-                run(["sh", "-euc", facts.check], {"MONGO_URL": scratch.uri})
+                run_command("backup_check", facts.check, scratch.uri)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     documents = sum(max(one[0], 0) for one in recorded.values())

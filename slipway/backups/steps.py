@@ -143,7 +143,15 @@ def _stored_paths(facts: Facts) -> tuple[list[str], list[str]]:
         " backup is without: mount it again, then slipway backup now"
         for folder, root in absent.items()
     ]
-    there = [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in absent)]
+    # restic passes over what is not there.
+    missing = [path for path in facts.named if not os.path.exists(path)]
+    failures += [
+        f"{path}: found nothing there, expected a folder or file, which this backup is without: make it, or take it out"
+        " of backup_paths"
+        for path in missing
+    ]
+    left_out = [*absent, *missing]
+    there = [path for path in facts.paths if not any(f"{path}/".startswith(f"{one}/") for one in left_out)]
     # Of a link restic stores where it leads to, and not what is there.
     return [os.path.realpath(path) if os.path.islink(path) else path for path in there], failures
 
@@ -242,8 +250,9 @@ def check(facts: Facts) -> None:
             tell(f"{repository.name}: {gap}")
         if found.fulls and any(gap.end > found.fulls[-1].begin for gap in missing):
             raise Failed(f"repository {repository.name}: {missing[-1]}, since the last full backup: slipway backup now")
-        newest = at(chain.reach(found.slices, found.fulls[-1].begin)[0]) if found.fulls else "none"
-        tell(f"{repository.name}: no errors; newest second {newest}, gaps: {len(missing)}")
+        tell(
+            f"{repository.name}: no errors; newest second {chain.newest_of(found) or 'none yet'}, gaps: {len(missing)}"
+        )
 
     with alone(TIDYING, TIDYING_PATIENCE):
         each(facts, look)
@@ -260,10 +269,9 @@ def listed(facts: Facts) -> None:
         except Failed as failure:
             answer[repository.name] = {"backups": [], "newest": "", "slices": 0, "gaps": [], "error": str(failure)}
             continue
-        newest = chain.reach(found.slices, found.fulls[-1].begin) if found.fulls else (0, 0)
         answer[repository.name] = {
             "backups": [{"id": one.id, "since": at(one.since), "mongodb": one.version} for one in found.fulls],
-            "newest": at(newest[0]) if found.fulls else "",
+            "newest": chain.newest_of(found),
             "slices": len(found.slices),
             "gaps": [{"begin": at(one.begin[0]), "end": at(one.end[0])} for one in chain.gaps(found)],
         }

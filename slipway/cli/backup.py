@@ -82,7 +82,8 @@ def list_command(
         for repository, its in repositories.items():
             if "error" in its:
                 continue
-            console.say(f"{name}, {repository}: every second up to {its['newest'] or 'none'} but for the gaps")
+            but = " but for the gaps" if its["gaps"] else ""
+            console.say(f"{name}, {repository}: every second up to {its['newest'] or 'none yet'}{but}")
             for one in its["backups"]:
                 console.say(f"{one['id']}  since {one['since']}, MongoDB {one['mongodb']}", "    backup ")
             for one in its["gaps"]:
@@ -128,6 +129,8 @@ def pull(
     target = file or Path(f"{settings.site_name}.gz")
     if target.exists():
         raise RunFailed(f"{target}: it exists; name a new file")
+    if not target.parent.is_dir():
+        raise RunFailed(f"{target}: found no folder {target.parent}; make it, or name another file")
     with connected(session, console):
         run_there(session, console, ["pull", *words_of(given), *(["--raw"] if raw else [])])
         try:
@@ -156,10 +159,15 @@ To a new server, with Slipway and this project's repository:
      (restic dump --tag slipway,files latest FILE):
 {others}  3. slipway rebuild
 
-Without Slipway:
-  restic dump SNAPSHOT /mongodb.archive | mongorestore --archive --nsExclude 'config.*'
-  restic restore SNAPSHOT --target /
-  restic dump SLICE /oplog.bson > oplog.bson; mkdir empty; mongorestore --oplogReplay --oplogFile oplog.bson empty
+Without Slipway, into an empty MongoDB of the same series:
+  1. the documents, of the newest full snapshot whose id= a manifest has, too:
+     restic dump FULL /mongodb.archive | mongorestore --archive --nsExclude 'config.*'
+  2. what was written since, of each slice whose end= is after the manifest's begin=, one by one, the oldest first:
+     restic dump SLICE /oplog.bson > oplog.bson; mkdir -p empty
+     mongorestore --oplogReplay --oplogFile oplog.bson empty
+     (to stop at a time: --oplogLimit SECONDS:0, seconds since 1970, as in the tags)
+  3. the folders, and the secrets in /etc/SITE/credentials, of the files snapshot with the same id=:
+     restic restore FILES --target FOLDER
 """
 SFTP_KIT = """\
 For {places}, put the key above into a file of mode 600, and these host keys into another one:
@@ -175,7 +183,10 @@ For {places}, where restic is an older one that knows no RESTIC_REST_USERNAME, a
 def kit_of(settings: Settings) -> str:
     """What a person needs when the server and the computer are gone."""
     names = secret_names(settings.backup_repositories, settings.backup_secrets)
-    places = "".join(f"  {name}: {place}\n" for name, place in settings.backup_repositories.items())
+    places = "".join(
+        f"  {name}: {place}{'   (a folder of the server: lost with its disk)' * place.startswith('/')}\n"
+        for name, place in settings.backup_repositories.items()
+    )
     return KIT.format(
         site=settings.site_name,
         domain=settings.site_domain,
@@ -217,7 +228,8 @@ def kit(limit: tuple[str, ...], data: tuple[str, ...], words: tuple[str, ...]) -
     """Write the recovery kit, with its secrets, to a FILE that only you can read; - prints it."""
     *given, file = words
     environment = given[0] if given else "production"
-    if len(given) > 1 or environment not in INVENTORIES:
+    # Of a single word that is an environment, the file was forgotten.
+    if len(given) > 1 or environment not in INVENTORIES or (not given and file in INVENTORIES):
         raise click.UsageError(f"found {' '.join(words)}, expected a file, or {' or '.join(INVENTORIES)} and a file")
     session = _session(environment, limit, data)
     texts = [kit_of(one) for one in session.connections.settings.values() if one.backup_repositories]

@@ -103,7 +103,13 @@ def run_job(
 
 def _follow(session: Session, console: Console, said: dict[str, str], job: Job, shows: bool) -> None:
     """Add to `said` what the hosts in it say, until the job has ended on all of them."""
-    running, reached = {*said}, dict.fromkeys(said, 0)
+    running, reached, unshown = {*said}, dict.fromkeys(said, 0), dict.fromkeys(said, "")
+
+    def show(name: str, lines: list[str]) -> None:
+        if shows and console.level >= 0:
+            for line in lines:
+                console.say(escape(plain(line.rstrip("\n"))), f"  {name}: ")
+
     while running:
         time.sleep(POLL_SECONDS)
         for connector in session.connections.connectors():
@@ -114,19 +120,22 @@ def _follow(session: Session, console: Console, said: dict[str, str], job: Job, 
                 shown = connector.by_root(look_script(reached[name], job)).output
             except HostFailed as error:
                 running.discard(name)
+                show(name, [unshown[name]] if unshown[name] else [])
                 session.connections.fail(connector.host, f"{error}; it goes on there: {job.said} tells how it ends")
                 continue
             text, _, end = shown.rpartition(f"\n{END}")
             size, _, code = end.strip().partition(" ")
             said[name], reached[name] = said[name] + text, int(size)
-            if shows and console.level >= 0:
-                for line in text.splitlines():
-                    console.say(escape(plain(line)), f"  {name}: ")
+            lines = f"{unshown[name]}{text}".splitlines(keepends=True)
+            # A last line that has just come waits for the next look: it may be the error, which is shown as such.
+            unshown[name] = lines.pop() if text and not code else ""
             if code:
                 running.discard(name)
                 if code != "0":
-                    lines = said[name].strip().splitlines() or [f"the program ended: {code}"]
-                    session.connections.fail(connector.host, f"[{name}] {lines[-1]}")
+                    why = (said[name].strip().splitlines() or [f"the program ended: {code}"])[-1]
+                    session.connections.fail(connector.host, f"[{name}] {why}")
+                    lines = lines[:-1]
+            show(name, lines)
 
 
 def ask_host(console: Console, session: Session, words: list[str], shows: bool = True) -> dict[str, str]:

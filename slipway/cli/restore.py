@@ -63,6 +63,10 @@ def restore(
         raise click.UsageError("found --only with --files or --secrets, expected --only alone")
     flags = {"--files": files, "--secrets": secrets, "--if-new": if_new}
     words += [name for name, value in flags.items() if value]
+    if to:
+        there = [host.name for host in Session(environment, "", limit or ROLE, data).connections.inventory]
+        if to not in there:
+            raise RunFailed(f"--to: found {to}, expected a host of the inventory: {', '.join(there)}")
     session = Session(environment, "", (to,) if to else limit or ROLE, data)
     if not to and not limit and len(making := makers(session)) < len(session.connections.hosts()):
         session = Session(environment, "", making, data)
@@ -93,11 +97,14 @@ def source_for(session: Session, to: str, limit: tuple[str, ...], repository: st
     settings = session.connections.settings
     named = {name for name, host in hosts.items() if {name, *host.groups} & {*(limit or ROLE)}}
     sources = [name for name in sorted(named - {to}) if settings[name].backup_repositories and backs_up(settings[name])]
-    if len(sources) != 1:
-        raise RunFailed(
-            f"--to {to}: found {', '.join(sources) or 'no other host'} with backups, need one; add --limit HOST"
-        )
+    if not sources:
+        raise RunFailed(f"--to {to}: found no other host with backups, need the one whose backups to restore")
+    if len(sources) > 1:
+        raise RunFailed(f"--to {to}: found {', '.join(sources)} with backups, need one; add --limit HOST")
     its = settings[sources[0]]
+    if repository and repository not in its.backup_repositories:
+        names_of_its = ", ".join(its.backup_repositories)
+        raise RunFailed(f"--from: found {repository}, expected one of the repositories of {sources[0]}: {names_of_its}")
     places = {
         name: place
         for name, place in its.backup_repositories.items()

@@ -47,8 +47,9 @@ class Backup(Section):
     another port than 22 of `ssh-keyscan -p PORT HOST`: those begin with `[HOST]:PORT`."""
 
     backup_paths: list[Path] = Field([])
-    """Folders on the server that full backups hold beside the databases. Those of `shared_paths` and `shared_files` of
-    all sites, and the secrets of the sites, are in them anyway."""
+    """Folders and files on the server that full backups hold beside the databases. Those of `shared_paths` and
+    `shared_files` of all sites, and the secrets of the sites, are in them anyway. One that is not there fails the
+    backup, which is stored without it."""
 
     backup_time: Annotated[str, matching(r"([01]\d|2[0-3]):[0-5]\d", 'a time as "02:30"')] = "02:30"
     """When the daily full backup begins, in the server's time zone, up to 30 minutes later."""
@@ -74,12 +75,12 @@ class Backup(Section):
     ([pruning from elsewhere](backups.md#append-only))."""
 
     backup_check: Annotated[str, matching(r"[^\x00]*", 'a shell command, or "" for none')] = ""
-    """A shell command that judges the restored data in the weekly drill. `MONGO_URL` leads to them, without a
-    password."""
+    """A shell command that judges the restored data in the weekly drill: an exit code other than 0 fails it, with what
+    the command printed last. `MONGO_URL` leads to them, without a password; `HOME` is an empty folder."""
 
     backup_anonymise: Annotated[str, matching(r"[^\x00]*", 'a shell command, or "" for none')] = ""
     """A shell command that takes personal data out of a copy for developers (`slipway backup pull`), before the copy
-    leaves the server. `MONGO_URL` leads to the copy, without a password."""
+    leaves the server. `MONGO_URL` leads to the copy, without a password; `HOME` is an empty folder."""
 
     @field_validator("backup_repositories")
     @classmethod

@@ -29,9 +29,10 @@ os.environ["SLIPWAY_LAB"] = LAB
 # a worker gets its next module early, the one behind the emulated machine is short.
 ORDER = (
     *("agreement", "machine", "servers", "servers_kept", "balanced", "database_servers", "database_backups"),
-    *("replica_set", "upgrades", "upgrade_debian", "restore_elsewhere", "sessions", "kernel", "lab", "preflight"),
-    *("lock", "readme", "adoption", "readme_pyinfra", "connection", "upgrade", "secrets", "projects", "broken_release"),
-    *("lockout", "init", "release", "backup", "web_hardening", "interrupted", "dependencies", "first_apply"),
+    *("replica_set", "upgrades", "upgrade_debian", "restore_elsewhere", "backup_verbs", "sessions", "kernel"),
+    *("lab", "preflight", "lock", "readme", "adoption", "readme_pyinfra", "connection", "upgrade", "secrets"),
+    *("projects", "broken_release", "lockout", "init", "release", "backup", "web_hardening", "interrupted"),
+    *("dependencies", "first_apply"),
 )
 
 # Modules that leave a server unchanged share one: even seconds add up.

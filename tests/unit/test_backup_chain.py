@@ -19,6 +19,7 @@ from slipway.backups.chain import (
     choose,
     cover,
     gaps,
+    newest_of,
     reach,
     seconds_of,
     to_forget,
@@ -84,6 +85,18 @@ def test_what_cannot_be_restored_is_reported_with_what_can(second, id_, said):
         choose(found, second, id_)
     with pytest.raises(ValueError, match="no full backup"):
         choose(Catalog([], [], []), second, id_)
+
+
+def test_the_newest_second_that_is_named_can_be_restored():
+    found = Catalog([full(100), full(400)], row(50, 110, 170, 230, 290, 350, 410, 470), [])
+    assert newest_of(found) == at(469)
+    assert choose(found, 469).until == (469, LAST)
+    # A second may go on after the slices' end, and no slice is there yet.
+    for one in (Catalog([full(100)], row(50, 100), []), Catalog([full(100)], [], []), Catalog([], [], [])):
+        assert newest_of(one) == ""
+    for slices in (row(50, 100), []):
+        with pytest.raises(ValueError, match="no second can be restored before the next slice"):
+            choose(Catalog([full(100)], slices, []), 100)
 
 
 def test_seconds_of_a_gap_are_refused_and_those_around_it_are_not():

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
-from slipway.backups import copying, mongo, program
+from slipway.backups import copying, program
 from slipway.backups import host as backup_host
 from slipway.backups.host import Facts, Failed
 from slipway.cli import backup, backup_program
-from slipway.cli.backup import kit_of
 from slipway.cli.backup_program import makers
 from slipway.cli.restore import restore, source_for
 from slipway.engine.connector import HostFailed
 from slipway.engine.errors import RunFailed
 from slipway.engine.outcome import Outcome
-from slipway.secrets import env_file
 from slipway.settings.backup import content_of
 from slipway.settings.check import SettingsError, check
 from slipway.settings.peers import Peer
@@ -41,71 +36,13 @@ def settings(settings_with, monkeypatch):
     )
 
 
-def test_the_kit_has_all_that_opens_the_backups(settings):
-    kit = kit_of(settings)
-    assert "BACKUP_PASSWORD=of-the-repositories\nAWS_SECRET_ACCESS_KEY=of-the-bucket\n" in kit
-    assert "far: s3:https://s3.example/shop" in kit
-
-
-def test_the_kit_can_be_typed_in(settings_with, monkeypatch):
-    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
-    given = {"BACKUP_PASSWORD": 'a "b" # $c', "BACKUP_SSH_KEY": key, "STRIPE_KEY": "sk"}
-    for name, value in given.items():
-        monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", value)
-    settings = settings_with(
-        backup_repositories={"far": "sftp://u1@box.example:23/shop"},
-        backup_secrets=["BACKUP_SSH_KEY"],
-        secrets_file="",
-        backup_known_hosts=["[box.example]:23 ssh-ed25519 AAAA"],
-        backend_secrets=["STRIPE_KEY", "JWT_SECRET"],
-        generated_secrets=["MONGODB_ADMIN_PASSWORD", "MONGODB_BACKEND_PASSWORD", "JWT_SECRET"],
-    )
-    kit = kit_of(settings)
-    values = env_file.parse(kit[kit.index("BACKUP_PASSWORD=") : kit.index("\nRepositories")])
-    assert values == {name: given[name] for name in ("BACKUP_PASSWORD", "BACKUP_SSH_KEY")}
-    assert "latest FILE):\n     /etc/codementee/credentials/STRIPE_KEY\n  3. slipway rebuild\n" in kit
-    assert "-o UserKnownHostsFile=HOST_KEYS -p 23 u1@box.example -s sftp" in kit
-    assert "  [box.example]:23 ssh-ed25519 AAAA\n" in kit
-    assert f"of MongoDB {settings.mongodb_version}:" in kit
-
-
-def test_the_kit_says_how_an_older_restic_logs_in_at_a_rest_server(settings_with, monkeypatch):
-    for name in ("BACKUP_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"):
-        monkeypatch.setenv(f"SLIPWAY_SECRET_{name}", "recognisable")
-    given = {"backup_repositories": {"near": "/srv/backup", "far": "rest:https://box.example/shop"}}
-    login = ["RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"]
-    kit = kit_of(settings_with(**given, backup_secrets=login))
-    assert "For far, where restic is an older one" in kit
-    assert "  export RESTIC_REPOSITORY=rest:https://USER:PASSWORD@HOST/PATH " in kit
-    for name in login:
-        monkeypatch.delenv(f"SLIPWAY_SECRET_{name}")
-    assert "USER:PASSWORD" not in kit_of(settings_with(**given))
-
-
-def test_the_kit_is_a_new_file_for_its_owner_alone(run, settings, monkeypatch, tmp_path):
-    monkeypatch.setattr(FakeSession, "settings", {"one": settings})
-    file = tmp_path / "kit.txt"
-    code, output, _ = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
-    assert (code, file.stat().st_mode & 0o777) == (0, 0o600)
-    assert file.read_text() == kit_of(settings)
-    assert "of-the-repositories" not in output
-    code, _, _ = run(Outcome([], [], 0, 0.0), "backup", "kit", str(tmp_path / "other.txt"))
-    assert (code, run.session.last.arguments[0]) == (0, "production")
-    code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "staging", str(tmp_path / "third.txt"))
-    assert (code, "expected a file, or" in errors) == (1, True)
-    file.write_text("mine")
-    code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "kit", "lab", str(file))
-    assert (code, file.read_text()) == (1, "mine")
-    assert "File exists; name a new file" in errors
-
-
 def test_a_list_names_the_backups_and_the_repository_that_does_not_answer(run, monkeypatch):
     near = {"backups": [{"id": "A", "since": "today", "mongodb": "8.0"}], "newest": "now", "slices": 1, "gaps": []}
     far = {"backups": [], "newest": "", "slices": 0, "gaps": [], "error": "repository far:\nno answer"}
     monkeypatch.setattr(backup, "ask_host", lambda *_, **__: {"one": json.dumps({"near": near, "far": far})})
     code, output, errors = run(Outcome([], [], 0, 0.0), "backup", "list")
     assert (code, "[one] repository far: no answer" in errors) == (1, True)
-    assert "one, near: every second up to now" in output
+    assert "one, near: every second up to now\n" in output
     assert "far: every second" not in output
     code, output, _ = run(Outcome([], [], 0, 0.0), "backup", "list", "--json")
     assert (code, json.loads(output)) == (1, {"one": {"near": near, "far": far}})
@@ -211,7 +148,7 @@ def test_another_host_gets_the_repositories_that_it_can_reach_and_their_secrets(
 @pytest.mark.parametrize(
     ("hosts", "limit", "repository", "said"),
     [
-        ({"staging": {"far": "rest:https://a"}}, (), "", "found no other host with backups, need one"),
+        ({"staging": {"far": "rest:https://a"}}, (), "", "found no other host with backups, need the one"),
         (
             {"a": {"x": "rest:https://a"}, "b": {"x": "rest:https://b"}, "staging": {}},
             (),
@@ -220,6 +157,7 @@ def test_another_host_gets_the_repositories_that_it_can_reach_and_their_secrets(
         ),
         ({"a": {"near": "/srv/backup"}, "staging": {}}, (), "", "are folders of its own disk"),
         ({"a": {"near": "/srv/backup", "far": "rest:https://a"}, "staging": {}}, (), "near", "of its own disk"),
+        ({"a": {"far": "rest:https://a"}, "staging": {}}, (), "fra", "--from: found fra, expected .* of a: far"),
     ],
 )
 def test_a_restore_to_another_host_needs_one_source_that_it_can_reach(hosts, limit, repository, said):
@@ -274,27 +212,6 @@ def test_the_program_takes_the_repositories_of_another_host_from_a_file_that_is_
         pass
 
 
-@pytest.fixture
-def scratch(monkeypatch, tmp_path):
-    """The rebuilt data: what it is asked for, and mongodump, which writes down its words."""
-    asked: list[object] = []
-
-    @contextmanager
-    def rebuilt(facts, found, folder):
-        there = SimpleNamespace(uri="mongodb://scratch", ask=asked.append)
-        there.forget_users = partial(mongo.Scratch.forget_users, there)
-        yield there
-
-    monkeypatch.setattr(copying, "rebuilt", rebuilt)
-    monkeypatch.setattr(backup_host, "RUN", str(tmp_path / "run"))
-    program = tmp_path / "mongodump"
-    program.write_text('#!/bin/sh\nfor word; do case $word in --archive=*) echo "$@" > ${word#*=} ;; esac; done\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    none = Facts(**{name: None for name in Facts._fields})
-    return none._replace(data=str(tmp_path / "mongodb"), anonymise=""), asked
-
-
 @pytest.mark.parametrize(
     ("name", "value", "content"),
     [("BACKUP_SSH_KEY", "k", "k\n"), ("BACKUP_SSH_KEY", "k\n", "k\n"), ("BACKUP_PASSWORD", "p", "p")],
@@ -309,25 +226,58 @@ def test_what_slipway_starts_leaves_mongodb_its_memory_and_an_upgrade_has_no_lim
     assert "Memory" not in backup_program.start_script("true", backup_program.Job("a", "/run/a", "busy"))
 
 
-def test_a_copy_is_anonymised_and_has_no_users(scratch, tmp_path):
-    facts, asked = scratch
-    hook = f'echo "$MONGO_URL" > {tmp_path}/hook'
-    copying.pull(facts._replace(anonymise=hook), None, "shop.orders", is_raw=False)
-    assert (tmp_path / "hook").read_text() == "mongodb://scratch\n"
-    assert [next(iter(command.values())) for command in asked] == ["system.roles", "system.users"]
-    assert "--db shop --collection orders" in (tmp_path / "mongodb.pull.gz").read_text()
+def test_a_copy_goes_to_a_folder_that_is_there(run, settings, monkeypatch, tmp_path):
+    monkeypatch.setattr(FakeSession, "settings", {"one": settings})
+    monkeypatch.setattr(FakeSession, "roles", {"one": ["db"]})
+    code, _, errors = run(Outcome([], [], 0, 0.0), "backup", "pull", "lab", "-o", str(tmp_path / "no/copy.gz"))
+    assert (code, f"found no folder {tmp_path}/no; make it, or name another file" in errors) == (1, True)
 
 
-def test_no_copy_is_left_without_a_hook_or_where_it_fails(scratch, tmp_path):
-    facts, asked = scratch
-    with pytest.raises(Failed, match="backup_anonymise is empty"):
-        copying.pull(facts, None, "", is_raw=False)
-    assert asked == []
-    with pytest.raises(Failed, match="sh ended with 3"):
-        copying.pull(facts._replace(anonymise="exit 3"), None, "", is_raw=False)
-    assert list(tmp_path.glob("mongodb.pull*")) == []
-    copying.pull(facts, None, "", is_raw=True)
-    assert (tmp_path / "mongodb.pull.gz").exists()
+def test_a_host_to_restore_to_is_one_of_the_inventory(run, monkeypatch):
+    init = FakeSession.__init__
+
+    def with_inventory(self, *arguments):
+        init(self, *arguments)
+        self.connections.inventory = self.connections.hosts()
+
+    monkeypatch.setattr(FakeSession, "__init__", with_inventory)
+    code, _, errors = run(Outcome([], [], 0, 0.0), "restore", "lab", "--to", "three", "--yes")
+    assert (code, "--to: found three, expected a host of the inventory: one, two" in errors) == (1, True)
+
+
+@pytest.fixture
+def found() -> SimpleNamespace:
+    """The input of a restore."""
+    full = SimpleNamespace(id="A", end=(100, 1), files="f", version="6.0.5")
+    manifest = {"collections": {"shop.orders": [3, "h"]}, "paths": ["/srv/uploads", "/etc/app"], "bytes": 5}
+    chosen = SimpleNamespace(full=full, until=(100, 1), slices=[])
+    return SimpleNamespace(repository=SimpleNamespace(name="near"), chosen=chosen, manifest=manifest)
+
+
+def test_a_dry_run_names_uploads_and_secrets_and_refuses_what_a_restore_would(found, monkeypatch, capsys, tmp_path):
+    facts = Facts(**{name: None for name in Facts._fields})._replace(data=str(tmp_path / "db"), secrets=["/etc/s/JWT"])
+    monkeypatch.setattr(program.restoring, "find", lambda *_: found)
+    monkeypatch.setattr(program.restoring, "run", lambda words: "db version v6.0.5")
+    program.restore(facts, ["--files", "--secrets", "--dry-run"])
+    said = capsys.readouterr().out
+    assert "Uploads as of 1970-01-01T00:01:40Z: /srv/uploads\n" in said
+    assert "Secrets as of 1970-01-01T00:01:40Z: /etc/s/JWT\n" in said
+    program.restore(facts, ["--only", "shop", "--dry-run"])
+    assert "not in the full backup" not in capsys.readouterr().out
+    program.restore(facts, ["--only", "shop.order", "--dry-run"])
+    assert "shop.order: not in the full backup; restored if it came later" in capsys.readouterr().out
+    found.manifest["bytes"] = 10**15
+    with pytest.raises(Failed, match="MiB free, need"):
+        program.restore(facts, ["--dry-run"])
+    found.chosen.full.version = "7.0.5"
+    with pytest.raises(Failed, match=r"backup A is of MongoDB 7.0.5, this host has 6.0.5"):
+        program.restore(facts, ["--dry-run"])
+
+
+def test_a_repository_that_is_not_there_is_named_with_those_that_are(monkeypatch):
+    facts = Facts(**{name: None for name in Facts._fields})._replace(repositories={"near": "/a", "far": "/b"})
+    with pytest.raises(Failed, match="--from: found fra, expected one of this host's repositories: near, far"):
+        program.restoring.find(facts, None, "", "fra")
 
 
 def test_what_only_replaces_is_named_before_it_is():
@@ -367,9 +317,17 @@ def follow(monkeypatch):
 
 def test_a_job_is_followed_to_its_end(follow, capsys):
     assert follow("a\nb\nslipway-asked-end:4 ", "c\n\nslipway-asked-end:6 0") == {"one": "a\nbc\n"}
-    assert capsys.readouterr().out.split() == ["one:", "a", "one:", "b", "one:", "c"]
+    assert capsys.readouterr().out.split() == ["one:", "a", "one:", "bc"]
+    # Steps that take long are shown meanwhile.
+    with pytest.raises(RunFailed, match="gone"):
+        follow("a\nb\n\nslipway-asked-end:4 ", "\nslipway-asked-end:4 ", HostFailed("[one] gone"))
+    assert capsys.readouterr().out.split() == ["one:", "a", "one:", "b"]
     with pytest.raises(RunFailed, match=r"\[one\] why"):
         follow("what\nwhy\nslipway-asked-end:4 1")
+    # What is shown as the error is not shown before, though it comes before the exit code.
+    with pytest.raises(RunFailed, match=r"\[one\] why"):
+        follow("what\nwhy\n\nslipway-asked-end:4 ", "\nslipway-asked-end:4 1")
+    assert capsys.readouterr().out.split() == ["one:", "what"] * 2
 
 
 def test_a_job_goes_on_where_the_connection_breaks_or_its_user_leaves(follow):

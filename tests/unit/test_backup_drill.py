@@ -33,7 +33,7 @@ def test_a_drill_fails_where_the_data_of_its_moment_are_not_what_is_restored(fac
     restoring.drill(facts)
     assert json.loads((tmp_path / "state/drill.json").read_text())["result"] == "passed"
     live(monkeypatch, Server(data={"shop.orders": [3, "of three orders"]}, ends=(200, 1)))
-    with pytest.raises(Failed, match="the drill failed: the restored data differ from the backup's record"):
+    with pytest.raises(Failed, match="the drill failed: the restored data differ from the present data of 1970"):
         restoring.drill(facts)
     report = json.loads((tmp_path / "state/drill.json").read_text())
     assert (report["result"], len(report["signature"])) == ("failed", 64)
@@ -42,10 +42,10 @@ def test_a_drill_fails_where_the_data_of_its_moment_are_not_what_is_restored(fac
 
 def test_a_drill_fails_where_the_users_own_check_does(facts, restored, monkeypatch, tmp_path):
     live(monkeypatch, Server(data=DATA, ends=(200, 1)))
-    check = f'[ "$MONGO_URL" = mongodb://scratch ] && touch {tmp_path}/checked'
+    check = f'[ "$MONGO_URL" = mongodb://scratch ] && touch "$HOME/log" {tmp_path}/checked'
     restoring.drill(facts._replace(check=check))
     assert (tmp_path / "checked").exists()
-    with pytest.raises(Failed, match="the drill failed: sh ended with 1: 0 orders"):
+    with pytest.raises(Failed, match="the drill failed: backup_check: the command ended with 1: 0 orders"):
         restoring.drill(facts._replace(check="echo 0 orders >&2; exit 1"))
     assert json.loads((tmp_path / "state/drill.json").read_text())["result"] == "failed"
 

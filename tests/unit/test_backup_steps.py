@@ -174,14 +174,6 @@ def test_the_lock_of_a_killed_prune_keeps_no_slice_from_its_place(facts, kept, m
         slicing.take_slices(facts)
 
 
-def test_of_a_link_the_folder_that_it_leads_to_is_stored(facts, kept, monkeypatch, tmp_path):
-    (tmp_path / "volume").mkdir()
-    (tmp_path / "files").symlink_to(tmp_path / "volume")
-    live(monkeypatch, Server(written(100)))
-    steps.now(facts._replace(paths=[str(tmp_path / "files"), "/etc/shop"]))
-    assert kept.paths == [str(tmp_path / "volume"), "/etc/shop"]
-
-
 def test_a_new_server_leaves_the_backups_of_the_one_before_alone(facts, kept, monkeypatch):
     live(monkeypatch, Server(written(100)))
     of_another = Full("A", (90, 1), (95, 1), (95, 1), "7.0.5", "d", "f", "m")

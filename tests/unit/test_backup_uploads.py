@@ -11,7 +11,7 @@ from slipway.backups import steps
 from slipway.backups.host import Failed, read_state
 from slipway.facts.base import Output
 from slipway.settings.peers import Peer
-from slipway.tasks.backup import is_there, problems, uploads_elsewhere
+from slipway.tasks.backup import facts, is_there, problems, uploads_elsewhere
 from support.backed_up import Server, backed_up_host, kept_in, live, written
 from support.described import described
 
@@ -49,6 +49,14 @@ def test_a_host_that_backs_up_and_has_no_backend_needs_the_uploads_of_those_that
     settings = settings_of(*roles, others=others, shared_storage=storage)
     with described(settings, roles):
         assert uploads_elsewhere(settings) == wanted
+
+
+def test_of_what_is_backed_up_the_paths_of_the_settings_must_be_there(settings_of):
+    settings = settings_of("web", "app", "db", backup_paths=["/srv/notes"])
+    with described(settings, ("web", "app", "db")):
+        its = facts(settings)
+    assert its.named == ["/srv/notes"]
+    assert {UPLOADS, "/srv/notes"} < {*its.paths}
 
 
 @pytest.mark.parametrize("storage", ["own", "mounted"])
