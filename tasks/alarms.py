@@ -8,7 +8,7 @@ import json
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.alarms import checks, messages, storage
+from slipway.alarms import checks, messages, problems, storage, updates
 from slipway.alarms import host as alarms_host
 from slipway.alarms import program as alarms_program
 from slipway.alarms.host import Facts, Site
@@ -35,7 +35,7 @@ SERVICE, TIMER = f"{UNITS}/slipway-alarms.service", f"{UNITS}/slipway-alarms.tim
 # For all services of the host, and for this one, which must not start itself: the drop-in sorted last wins.
 # https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Description
 ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/zz-not-of-itself.conf"
-MODULES = (alarms_host, checks, messages, storage, mongodb_protocol)
+MODULES = (alarms_host, checks, messages, problems, storage, updates, mongodb_protocol)
 
 
 def is_wanted(settings: Settings) -> bool:

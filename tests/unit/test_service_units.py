@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from slipway.alarms import checks
+from slipway.alarms import updates
 from slipway.ops.files import is_in_place, needs_restart
 from slipway.ops.templates import render
 from slipway.ops.units import Ready, is_stale, restart
@@ -176,7 +176,7 @@ def test_apt_notes_a_refresh_of_its_lists_where_the_alarms_look(tmp_path):
     (tmp_path / "52slipway").write_text(render("updates/52slipway", reboot_time="04:00"))
     command = ["apt-config", "-c", tmp_path / "52slipway", "dump", "APT::Update::Post-Invoke-Success"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert f'"touch {checks.REFRESHED} || true"' in shown
+    assert f'"touch {updates.REFRESHED} || true"' in shown
 
 
 @pytest.mark.parametrize("unit", ["alarms/slipway-alarms.service", "nginx/slipway-nginx-logs.service"])
