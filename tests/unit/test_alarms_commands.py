@@ -10,7 +10,6 @@ import pytest
 
 from slipway.alarms import checks, updates
 from slipway.alarms.problems import DAY, Problem
-from slipway.ops.templates import render
 from support.made_up import MadeUp, facts
 
 
@@ -67,8 +66,3 @@ def test_a_login_is_looked_for_with_the_fingerprint_of_its_key_and_its_address_i
     host.commands["journalctl"] = (0, "\n".join(lines))
     (login,) = problems(checks.logins, host, memory)
     assert login.command == "journalctl -t sshd -t sshd-session -g 'Accepted .* 2001:db8::7 '"
-
-
-def test_units_that_fail_at_the_same_time_may_start_the_alarms_as_often():
-    lines = render("alarms/slipway-alarms.service", program="/p", secrets=[], folder="/f").splitlines()
-    assert "StartLimitIntervalSec=0" in lines[: lines.index("[Service]")]
