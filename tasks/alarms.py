@@ -8,7 +8,7 @@ import json
 from pyinfra import host
 from pyinfra.api import operation
 
-from slipway.alarms import checks, messages, storage
+from slipway.alarms import checks, messages, problems, storage, updates
 from slipway.alarms import host as alarms_host
 from slipway.alarms import program as alarms_program
 from slipway.alarms.host import Facts, Site
@@ -32,10 +32,13 @@ PACKAGES = ["python3", "openssl"]
 PROGRAM, FACTS = f"{FOLDER}/alarms", f"{FOLDER}/alarms.json"
 UNITS = "/etc/systemd/system"
 SERVICE, TIMER = f"{UNITS}/slipway-alarms.service", f"{UNITS}/slipway-alarms.timer"
-# For all services of the host, and for this one, which must not start itself: the drop-in sorted last wins.
-# https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Description
-ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/zz-not-of-itself.conf"
-MODULES = (alarms_host, checks, messages, storage, mongodb_protocol)
+# What a failed unit starts. Not the service: systemd warns at each start of one that several units have in OnFailure=,
+# so twice a minute ("multiple trigger source candidates").
+AT_ONCE = f"{UNITS}/slipway-alarms-at-once.timer"
+# For all services of the host; and of the same name, in its place, for this one, which must not start itself. An empty
+# OnFailure= takes nothing back. https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Examples
+ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/slipway-alarms.conf"
+MODULES = (alarms_host, checks, messages, problems, storage, updates, mongodb_protocol)
 
 
 def is_wanted(settings: Settings) -> bool:
@@ -151,8 +154,9 @@ def unit_files(settings: Settings) -> dict[str, str]:
     return {
         SERVICE: render("alarms/slipway-alarms.service", **values),
         TIMER: render("alarms/slipway-alarms.timer"),
-        ON_FAILURE: "# By Slipway: what fails is told at once.\n[Unit]\nOnFailure=slipway-alarms.service\n",
-        NOT_OF_ITSELF: "[Unit]\nOnFailure=\n",
+        AT_ONCE: render("alarms/slipway-alarms-at-once.timer"),
+        ON_FAILURE: "# By Slipway: what fails is told at once.\n[Unit]\nOnFailure=slipway-alarms-at-once.timer\n",
+        NOT_OF_ITSELF: "# By Slipway: the alarms don't start themselves.\n",
     }
 
 
@@ -166,7 +170,7 @@ def stop_unwanted(settings: Settings) -> Commands:
     """Stop the timer if no recipient is configured any more."""
     if is_wanted(settings):
         return
-    files = (SERVICE, TIMER, ON_FAILURE, NOT_OF_ITSELF)
+    files = (SERVICE, TIMER, AT_ONCE, ON_FAILURE, NOT_OF_ITSELF)
     there = host.get_fact(Output, command=f"ls {' '.join(files)} 2> /dev/null").split()
     if not there:
         return

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import calendar
 import re
+import shlex
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
 
 from slipway.alarms.host import Facts, Host, secret
+from slipway.alarms.problems import DAY, HOUR, MINUTE, Found, Memory, Problem
+from slipway.alarms.updates import updates
 
-DAY, HOUR, MINUTE = 86400, 3600, 60
 ERROR_SECONDS, MIN_ANSWERS = 5 * MINUTE, 20
 RESTART_SECONDS, MANY_RESTARTS = 10 * MINUTE, 3
 # An alarm about a single event is resolved by itself after this.
 EVENT_SECONDS = 30 * MINUTE
-UPDATE_DAYS, REBOOT_DAYS = 3, 3
 ASK_SECONDS, FULL_OPLOG = 5 * MINUTE, 0.8
 # Longer than a restart, or the reboot after an update, keeps a member away. STARTUP2: it copies the data.
 # https://www.mongodb.com/docs/manual/reference/replica-states/
@@ -35,25 +35,6 @@ MAX_WHY = 300
 FOLDERS = ("/", "/var", "/var/lib", "/var/www", "/srv", "/boot")
 # A renewal reloads Nginx within this.
 RELOAD_SECONDS = 10 * MINUTE
-# By HOOK, apt touches REFRESHED after a refresh of its lists in which not all sources failed.
-HOOK, REFRESHED = "/etc/apt/apt.conf.d/52slipway", "/var/lib/apt/periodic/slipway-refreshed"
-LISTS_DAYS = 3
-# While dpkg works, apt can't compute updates.
-UPDATES_RETRY, UPDATES_FAILING = 10 * MINUTE, HOUR
-
-
-class Problem(NamedTuple):
-    """What is wrong, what it means, and the command to look further. `at_once`: report it on the first detection."""
-
-    text: str
-    meaning: str
-    command: str
-    at_once: bool = False
-
-
-# What the checks store between two runs.
-Memory = dict[str, Any]
-Found = Iterator[tuple[str, Problem]]
 
 
 def units(facts: Facts, host: Host, memory: Memory) -> Found:
@@ -62,7 +43,7 @@ def units(facts: Facts, host: Host, memory: Memory) -> Found:
     names = [line.split()[0] for line in failed.splitlines() if line.strip()]
     for name in names:
         if name != OWN:
-            yield f"unit {name}", Problem(f"{name} failed", _of_unit(name), f"journalctl -u {name} -n 50", at_once=True)
+            yield f"unit {name}", Problem(f"{name} failed", _of_unit(name), _log_of(name), at_once=True)
     properties = ("--property=Id,ActiveState,NRestarts,LoadState,TriggeredBy",)
     _, shown = host.run("systemctl", "show", *properties, *facts.units) if facts.units else (0, "")
     restarts, now = memory.setdefault("restarts", {}), host.now()
@@ -81,7 +62,7 @@ def units(facts: Facts, host: Host, memory: Memory) -> Found:
         if count - seen[0][1] >= MANY_RESTARTS and name not in names:
             yield (
                 f"unit {name}",
-                Problem(f"{name} is crash-looping", _of_unit(name), f"journalctl -u {name} -n 50", at_once=True),
+                Problem(f"{name} is crash-looping", _of_unit(name), _log_of(name), at_once=True),
             )
 
 
@@ -89,6 +70,11 @@ def _waits_for_socket(its: dict[str, str], host: Host) -> bool:
     """Whether a unit is started by the first connection, as sshd on Ubuntu 24.04."""
     sockets = [name for name in its.get("TriggeredBy", "").split() if name.endswith(".socket")]
     return bool(sockets) and host.run("systemctl", "is-active", *sockets)[0] == 0
+
+
+def _log_of(name: str) -> str:
+    # systemd escapes parts of a name with backslashes, as those of a mount's check.
+    return f"journalctl -u {shlex.quote(name)} -n 50"
 
 
 def _of_unit(name: str) -> str:
@@ -114,7 +100,9 @@ def health(facts: Facts, host: Host, memory: Memory) -> Found:
             # Slipway's own jobs say why; other tests print anything.
             why = f": {' '.join(said.split())[:MAX_WHY]}" if said.strip() and unit.startswith("slipway-") else ""
             text = f"{unit} is running but unhealthy{why}"
-            yield f"health {unit}", Problem(text, _of_unit(unit), "slipway status; slipway verify")
+            # What a timer's job said is in the log of its service.
+            command = f"{_log_of(re.sub('[.]timer$', '.service', unit))}; slipway status"
+            yield f"health {unit}", Problem(text, _of_unit(unit), command)
 
 
 def sites(facts: Facts, host: Host, memory: Memory) -> Found:
@@ -211,7 +199,7 @@ def _not_served(facts: Facts, host: Host, memory: Memory) -> Found:
         if host.now() - since >= RELOAD_SECONDS:
             text = f"Nginx does not serve the certificate of {domain} that is on the disk"
             meaning = "Nginx was not reloaded; browsers reject the site once the old certificate has expired"
-            yield f"served {domain}", Problem(text, meaning, "nginx -t; systemctl reload nginx", at_once=True)
+            yield f"served {domain}", Problem(text, meaning, "nginx -t && systemctl reload nginx", at_once=True)
 
 
 def _seconds(text: str) -> float:
@@ -236,9 +224,11 @@ def disks(facts: Facts, host: Host, memory: Memory) -> Found:
         for what, used in (("space", space), ("inodes", inodes)):
             if used >= facts.disk_percent:
                 meaning = "when it is full, MongoDB stops and releases fail"
+                count, order = ("-h", "-h") if what == "space" else ("--inodes", "-n")
+                command = f"du -x -d 3 {count} {shlex.quote(folder)} | sort {order} | tail -n 20"
                 yield (
                     f"disk {folder} {what}",
-                    Problem(f"{used:.0f} % of the {what} of {folder} is used", meaning, "df -h; df -i"),
+                    Problem(f"{used:.0f} % of the {what} of {folder} is used", meaning, command),
                 )
 
 
@@ -247,7 +237,7 @@ def memory_pressure(facts: Facts, host: Host, memory: Memory) -> Found:
     found = re.search(r"^some .*avg300=([\d.]+)", host.read("/proc/pressure/memory"), re.MULTILINE)
     if found and float(found[1]) >= facts.memory_percent:
         text = f"programs waited for memory in {float(found[1]):.0f} % of the last 5 minutes"
-        yield "memory", Problem(text, "everything is slow", "systemd-cgtop -m; free -m")
+        yield "memory", Problem(text, "everything is slow", "free -m; systemd-cgtop -m -n 1")
     # The counter of all services, also in a container; 0 at boot.
     events = host.read("/sys/fs/cgroup/system.slice/memory.events")
     found = re.search(r"^oom_kill (\d+)", events, re.MULTILINE)
@@ -260,43 +250,8 @@ def memory_pressure(facts: Facts, host: Host, memory: Memory) -> Found:
         text = "the kernel killed a process as memory ran out (OOM)"
         yield (
             "oom",
-            Problem(text, "it has started again, and may be killed again", "journalctl -k -g oom", at_once=True),
-        )
-
-
-def updates(facts: Facts, host: Host, memory: Memory) -> Found:
-    """Pending security updates, checked once an hour, what keeps them from being known, and a required reboot."""
-    now = host.now()
-    refreshed = max(memory.setdefault("lists_since", now), host.mtime(REFRESHED))
-    if host.mtime(HOOK) and now - refreshed > LISTS_DAYS * DAY:
-        text = f"apt's lists were not refreshed for {(now - refreshed) / DAY:.0f} days"
-        command = "apt-get update; systemctl status apt-daily.timer apt-daily"
-        yield "lists", Problem(text, "security updates are neither known nor installed", command, at_once=True)
-    if now - memory.get("updates_time", 0) > HOUR:
-        code, text = host.run("apt-get", "--simulate", "--quiet", "dist-upgrade", seconds=60)
-        if code:
-            memory.setdefault("updates_failing", now)
-            memory["updates_time"] = now - HOUR + UPDATES_RETRY
-        else:
-            memory.pop("updates_failing", None)
-            waiting = re.findall(r"^Inst (\S+) .*(?:-security|Debian-Security)", text, re.MULTILINE)
-            first = memory.get("updates", {})
-            memory["updates"] = {name: first.get(name, now) for name in waiting}
-            memory["updates_time"] = now
-    if now - memory.get("updates_failing", now) > UPDATES_FAILING:
-        text = "apt has not been able to compute updates for an hour"
-        yield "apt", Problem(text, "security updates are not installed", "apt-get check; dpkg --audit", at_once=True)
-    late = [name for name, then in memory.get("updates", {}).items() if now - then > UPDATE_DAYS * DAY]
-    if late:
-        text = f"{len(late)} security updates pending for more than {UPDATE_DAYS} days: {', '.join(late[:5])}"
-        command = "unattended-upgrade --dry-run -v; systemctl status apt-daily-upgrade"
-        yield "updates", Problem(text, "updates are not installed", command, at_once=True)
-    since = host.mtime("/run/reboot-required")
-    if since and now - since > REBOOT_DAYS * DAY:
-        text = f"a reboot has been required for more than {REBOOT_DAYS} days"
-        yield (
-            "reboot",
-            Problem(text, "an update is not active", "reboot (reboot_time does it at night)", at_once=True),
+            # systemd says which unit, the kernel which process.
+            Problem(text, "it may be killed again", "journalctl -g '\\boom|out of memory' -n 20", at_once=True),
         )
 
 
@@ -331,12 +286,12 @@ def mongodb(facts: Facts, host: Host, memory: Memory) -> Found:
     # One that is not full yet has everything since its beginning.
     if used >= FULL_OPLOG and last - first < DAY:
         text = f"MongoDB's oplog reaches back only {(last - first) / HOUR:.1f} hours"
-        meaning = "a repository of backups that is away for longer gets a gap"
-        yield "oplog", Problem(text, meaning, "raise mongodb_oplog_mb; slipway apply", at_once=True)
+        meaning = "a repository of backups that is away for longer gets a gap: raise mongodb_oplog_mb"
+        yield "oplog", Problem(text, meaning, "slipway apply", at_once=True)
     minutes = memory["slow_minutes"]
     if memory["slow"] > facts.slow_per_minute * minutes:
         text = f"MongoDB logged {memory['slow']} slow operations in {minutes:.0f} minutes"
-        yield "slow", Problem(text, "the site is slow", "slipway report (missing indexes)", at_once=True)
+        yield "slow", Problem(text, "the site is slow; an index may be missing", "slipway report", at_once=True)
 
 
 def _slow_operations(host: Host, since: float) -> int:
@@ -357,7 +312,13 @@ def clock(facts: Facts, host: Host, memory: Memory) -> Found:
         text = "the clock has not been synchronized for 15 minutes"
         yield (
             "clock",
-            Problem(text, "certificates and logins depend on it", "timedatectl timesync-status", at_once=True),
+            # The second where chrony sets the clock.
+            Problem(
+                text,
+                "certificates and logins depend on it",
+                "timedatectl timesync-status || chronyc -n sources",
+                at_once=True,
+            ),
         )
 
 
@@ -373,13 +334,15 @@ def logins(facts: Facts, host: Host, memory: Memory) -> Found:
     )
     if code == 0:
         memory["logins_time"] = now
-    for user, address in re.findall(r"^Accepted \S+ for (\S+) from (\S+)", text, re.MULTILINE):
+    for user, address in re.findall(r"^Accepted \S+ for (\S+) from ([\da-fA-F.:]+)", text, re.MULTILINE):
         if address not in known:
             known[address] = [user, 0 if is_first else now]
     for address, (user, then) in known.items():
         if now - then < EVENT_SECONDS:
             text = f"{user} logged in from the new address {address}"
-            yield f"login {address}", Problem(text, "if it was none of you, block its key", "last -w", at_once=True)
+            # With the fingerprint of the key.
+            command = f"journalctl -t sshd -t sshd-session -g 'Accepted .* {address} '"
+            yield f"login {address}", Problem(text, "if it was none of you, remove its key", command, at_once=True)
 
 
 CHECKS: tuple[Callable[[Facts, Host, Memory], Found], ...] = (

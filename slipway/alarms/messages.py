@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 from slipway.alarms import storage
-from slipway.alarms.checks import Problem
 from slipway.alarms.host import Facts, Host, secret
+from slipway.alarms.problems import Problem
 
 # A single detection may be a restart: a problem opens or is resolved after so many runs in a row.
 LOOKS = 2

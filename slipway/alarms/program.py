@@ -19,8 +19,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from slipway.alarms import messages, storage
-from slipway.alarms.checks import CHECKS, Problem
+from slipway.alarms.checks import CHECKS
 from slipway.alarms.host import Facts, Host, load, secret
+from slipway.alarms.problems import Problem
 
 # Services that start at boot need this long: before, what is down is no problem yet.
 BOOT_SECONDS = 110
@@ -34,7 +35,9 @@ def look(facts: Facts, host: Host) -> list[str]:
     if unsaved := state.pop("unsaved", ""):
         text = f"the alarms can't write their state: {unsaved}"
         meaning = "the disk is full or read-only: what writes to it fails"
-        seen["state"] = Problem(text, meaning, f"df -h -i {storage.STATE}; journalctl -k -n 50", at_once=True)
+        seen["state"] = Problem(
+            text, meaning, f"df -h {storage.STATE}; df -i {storage.STATE}; journalctl -k -n 50", at_once=True
+        )
     for check in CHECKS:
         try:
             seen.update(check(facts, host, state.setdefault("memory", {})))

@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import pytest
 
+from support.alarms import MAIL, TOKEN, URL, install_takers, taken
 from support.lab_host import LabHost, mongosh
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.thorough
 
-# Logs webhooks and heartbeats, a line each; refuses them while /run/refuse exists.
-TAKER = """
-import http.server, json, pathlib
-class Taker(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        refuses = pathlib.Path("/run/refuse").exists()
-        if not refuses:
-            with open("/root/taken", "a") as file: print(self.path, body, file=file)
-        self.send_response(503 if refuses else 200); self.end_headers()
-    do_GET = do_POST
-    log_message = lambda *_: None
-http.server.HTTPServer(("127.0.0.1", 9099), Taker).serve_forever()
-"""
-TOKEN = "token-d81c7f"
 ON = [
-    *("--data", 'alarm_mail_to=["ops@localhost"]', "--data", "alarm_smtp=127.0.0.1:25"),
-    *("--data", "alarm_smtp_security=none", "--data", 'alarm_webhooks={"team": "json"}'),
+    *(*MAIL, "--data", 'alarm_webhooks={"team": "json"}'),
     *("--data", "alarm_heartbeat=true"),
 ]
 SECRETS = {
-    "SLIPWAY_SECRET_ALARM_URL_TEAM": f"http://127.0.0.1:9099/{TOKEN}",
-    "SLIPWAY_SECRET_ALARM_HEARTBEAT_URL": "http://127.0.0.1:9099/beat",
+    "SLIPWAY_SECRET_ALARM_URL_TEAM": f"{URL}/{TOKEN}",
+    "SLIPWAY_SECRET_ALARM_HEARTBEAT_URL": f"{URL}/beat",
 }
 # For a dead unit; checks are 30 s apart.
 SECONDS = 120
@@ -44,21 +28,10 @@ SECONDS = 120
 @pytest.fixture(scope="module", autouse=True)
 def ringing(server: LabHost) -> None:
     server.env |= SECRETS
-    # A real mail server, which delivers on the host.
-    server.ssh(
-        "export DEBIAN_FRONTEND=noninteractive; echo 'postfix postfix/main_mailer_type string Local only'"
-        " | debconf-set-selections; apt-get install -y -q postfix > /dev/null; useradd -m ops; touch /root/taken"
-    )
-    server.ssh(f"cat > /root/taker.py <<'END'\n{TAKER}\nEND\nsystemd-run --quiet --unit=taker python3 /root/taker.py")
+    install_takers(server)
     server.apply(*ON)
     assert server.plan(*ON) == []
     wait_until("the host has looked at itself", lambda: "/beat" in server.ssh("cat /root/taken"))
-
-
-def taken(server: LabHost) -> list[dict[str, Any]]:
-    """What the webhook received."""
-    lines = server.ssh("cat /root/taken").splitlines()
-    return [json.loads(line.partition(" ")[2]) for line in lines if line.startswith(f"/{TOKEN} ")]
 
 
 def rings(server: LabHost, cause: str, text: str) -> float:

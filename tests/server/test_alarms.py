@@ -28,7 +28,7 @@ def test_no_message_is_queued(server):
 
 def test_a_failed_unit_starts_the_alarms(server):
     shown = server.host.check_output("systemctl show --property=OnFailure --value nginx ssh slipway-alarms").split("\n")
-    assert [line for line in shown if line] == ["slipway-alarms.service"] * 2
+    assert [line for line in shown if line] == ["slipway-alarms-at-once.timer"] * 2
 
 
 def test_its_secrets_are_readable_only_by_root_and_in_no_command_line(server):

@@ -34,6 +34,23 @@ dpkg-deb --raw-extract *.deb tree; sed -i 's/^Version: .*/Version: {version}/' t
     )
 
 
+def call_security(server: LabHost) -> None:
+    """Let what is offered be a security update of the distribution, and let the host know of it."""
+    server.ssh(
+        f"""
+set -e; cd {FOLDER}; . /etc/os-release; cat > Release <<END
+Origin: Debian
+Label: Debian-Security
+Suite: stable-security
+Codename: $VERSION_CODENAME-security
+Date: $(LC_ALL=C date -Ru)
+SHA256:
+ $(sha256sum Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages
+END
+apt-get -q update"""
+    )
+
+
 def withdraw(server: LabHost) -> None:
     server.ssh(f"rm -rf {FOLDER} /etc/apt/sources.list.d/newer.list; apt-get -q update")
 

@@ -13,8 +13,8 @@ import pytest
 
 from slipway.alarms import checks, messages, program, storage
 from slipway.alarms import host as alarms_host
-from slipway.alarms.checks import Problem
 from slipway.alarms.host import Host
+from slipway.alarms.problems import Problem
 from slipway.settings.check import SettingsError
 from support.made_up import SITE, MadeUp, facts, found
 
@@ -178,57 +178,6 @@ def test_memory_pressure_and_oom_kills_are_reported(host):
     assert [*found(checks.memory_pressure, host, memory)] == ["memory", "oom"]
     host.time += checks.EVENT_SECONDS
     assert [*found(checks.memory_pressure, host, memory)] == ["memory"]
-
-
-def test_security_updates_are_reported_after_days(host):
-    host.commands["apt-get"] = (
-        0,
-        "Inst openssl [3.0.1] (3.0.2 Debian-Security:12/stable-security [amd64])\nInst vim [1] (2 Debian:12 [amd64])\n",
-    )
-    memory: dict[str, Any] = {}
-    assert found(checks.updates, host, memory) == {}
-    host.time += 3 * checks.DAY + checks.HOUR + 1
-    assert [*found(checks.updates, host, memory).values()] == [
-        "1 security updates pending for more than 3 days: openssl"
-    ]
-    host.commands["apt-get"] = (0, "")
-    host.time += checks.HOUR + 1
-    assert found(checks.updates, host, memory) == {}
-
-
-def test_apt_that_cannot_compute_updates_is_reported_after_an_hour_and_not_asked_at_each_look(host, monkeypatch):
-    asked: list[float] = []
-
-    def run(*command: str, seconds: float = 20) -> tuple[int, str]:
-        asked.append(host.time)
-        return 100, ""
-
-    monkeypatch.setattr(host, "run", run)
-    memory: dict[str, Any] = {}
-    for _ in range(120):
-        assert found(checks.updates, host, memory) == {}
-        host.time += 30
-    assert len(asked) <= 6
-    host.time += 30
-    assert [*found(checks.updates, host, memory).values()] == ["apt has not been able to compute updates for an hour"]
-    monkeypatch.setattr(host, "run", lambda *_, seconds=0: (0, ""))
-    host.time += checks.UPDATES_RETRY + 1
-    assert found(checks.updates, host, memory) == {}
-
-
-def test_lists_that_are_no_longer_refreshed_are_reported(host):
-    memory: dict[str, Any] = {}
-    host.times[checks.HOOK] = host.time - 90 * checks.DAY
-    host.times[checks.REFRESHED] = host.time - 1 * checks.DAY
-    assert found(checks.updates, host, memory) == {}
-    host.time += 3 * checks.DAY
-    assert found(checks.updates, host, memory) == {}, "nobody could refresh them where the server was off"
-    host.time += 1
-    assert [*found(checks.updates, host, memory).values()] == ["apt's lists were not refreshed for 3 days"]
-    del host.times[checks.HOOK]
-    assert found(checks.updates, host, memory) == {}, "without the hook nobody knows"
-    host.times |= {checks.HOOK: host.time, checks.REFRESHED: host.time}
-    assert found(checks.updates, host, memory) == {}
 
 
 def test_a_login_from_a_new_address_is_reported(host):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from slipway.alarms import messages, program, storage
-from slipway.alarms.checks import Problem
+from slipway.alarms.problems import Problem
 from support.made_up import MadeUp, facts
 
 PROBLEM = Problem("nginx.service failed", "the site is down", "journalctl -u nginx", at_once=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from slipway.alarms import checks
+from slipway.alarms import updates
 from slipway.ops.files import is_in_place, needs_restart
 from slipway.ops.templates import render
 from slipway.ops.units import Ready, is_stale, restart
+from slipway.tasks import alarms
 from slipway.tasks.backend import settled
 from slipway.tasks.backend_units import IMPORTING, of_service, unit_values
 from slipway.tasks.mongodb_users import admin_of, backend_of
@@ -176,7 +178,24 @@ def test_apt_notes_a_refresh_of_its_lists_where_the_alarms_look(tmp_path):
     (tmp_path / "52slipway").write_text(render("updates/52slipway", reboot_time="04:00"))
     command = ["apt-config", "-c", tmp_path / "52slipway", "dump", "APT::Update::Post-Invoke-Success"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert f'"touch {checks.REFRESHED} || true"' in shown
+    assert f'"touch {updates.REFRESHED} || true"' in shown
+
+
+@pytest.mark.parametrize("unit", ["slipway-alarms.service", "slipway-alarms-at-once.timer"])
+def test_units_that_fail_at_the_same_time_may_start_the_alarms_as_often(unit):
+    lines = render(f"alarms/{unit}", program="/p", secrets=[], folder="/f").splitlines()
+    assert "StartLimitIntervalSec=0" in lines[: lines.index("")]
+
+
+def test_a_failed_unit_starts_the_alarms_by_a_timer_that_can_be_started_again(settings_with, monkeypatch):
+    monkeypatch.setattr(alarms, "_has_oplog", lambda settings: False)
+    files = alarms.unit_files(settings_with())
+    assert f"OnFailure={Path(alarms.AT_ONCE).name}" in files[alarms.ON_FAILURE].splitlines()
+    timer = files[alarms.AT_ONCE].splitlines()
+    assert {"OnActiveSec=0", "RemainAfterElapse=no", "Unit=slipway-alarms.service"} <= {*timer}
+    # Of the same name as the one of all services: systemd reads this one instead.
+    assert Path(alarms.NOT_OF_ITSELF).name == Path(alarms.ON_FAILURE).name
+    assert "OnFailure" not in files[alarms.NOT_OF_ITSELF]
 
 
 @pytest.mark.parametrize("unit", ["alarms/slipway-alarms.service", "nginx/slipway-nginx-logs.service"])
