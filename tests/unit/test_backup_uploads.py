@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import nullcontext
 
 import pytest
 
-from slipway.backups import steps
-from slipway.backups.host import Failed, read_state
 from slipway.facts.base import Output
 from slipway.settings.peers import Peer
 from slipway.tasks.backup import facts, is_there, problems, uploads_elsewhere
-from support.backed_up import Server, backed_up_host, kept_in, live, written
 from support.described import described
 
 UPLOADS = "/var/www/codementee/shared/uploads"
@@ -91,30 +87,3 @@ def test_a_mount_may_be_of_a_folder_above_and_not_of_the_sites_own(tmp_path):
     # The host that has them for the others.
     (uploads / "1.pdf").touch()
     assert found(str(tmp_path))
-
-
-def test_uploads_whose_mount_is_gone_fail_a_backup_that_is_stored_all_the_same(monkeypatch, tmp_path):
-    facts, kept = backed_up_host(tmp_path, monkeypatch), kept_in(monkeypatch)
-    uploads = tmp_path / "shared" / "uploads"
-    uploads.mkdir(parents=True)
-    live(monkeypatch, Server(written(100)))
-    mounted = facts._replace(uploads={str(uploads): str(tmp_path)}, paths=["/etc/shop", str(uploads)])
-    with pytest.raises(Failed, match="uploads: found nothing mounted there, expected the uploads"):
-        steps.now(mounted)
-    assert [*map(set, kept.stored)][-1] >= {"manifest", "begin", "end", "witness"}
-    # A restore would put an empty folder in their place.
-    assert kept.paths == ["/etc/shop"]
-    # A folder above it, but not the site's own, may be what is mounted.
-    for place, is_well in ((tmp_path, False), (uploads.parent, True), (uploads, True)):
-        (tmp_path / "mountpoint").write_text(f'#!/bin/sh\n[ "$2" = "{place}" ]\n')
-        (tmp_path / "mountpoint").chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-        with nullcontext() if is_well else pytest.raises(Failed, match="found nothing mounted there"):
-            steps.now(mounted)
-    assert (read_state()["full"]["failures"], kept.paths) == ([], ["/etc/shop", str(uploads)])
-    # The host that has them for the others.
-    (tmp_path / "mountpoint").write_text("#!/bin/sh\nfalse\n")
-    (uploads / "1.pdf").touch()
-    steps.now(mounted)
-    with pytest.raises(Failed, match="gone: found no folder there"):
-        steps.now(facts._replace(uploads={str(tmp_path / "gone"): ""}))
