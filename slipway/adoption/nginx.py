@@ -57,11 +57,17 @@ class Found:
 
     def of_site(self, site: Settings) -> list[Server]:
         """Those of them that are a site's."""
-        return [one for one in self.others if serves(one, self.tree.servers, site)]
+        return [one for one in self.others if serves(one, self._rivals(one, site), site)]
 
     def answering(self, site: Settings) -> list[Server]:
         """Those of them that visitors of a site get."""
-        return [one for one in self.others if answers(one, self.tree.servers, site)]
+        return [one for one in self.others if answers(one, self._rivals(one, site), site)]
+
+    def _rivals(self, server: Server, site: Settings) -> list[Server]:
+        """The servers that may answer in place of one. Beside Slipway's, one with a name of the site was added to it:
+        what it is to do is of interest, even if Nginx ignores it as the later one."""
+        is_added = server.is_for(site.domains)
+        return [one for one in self.tree.servers if not (is_added and self.is_ours(one.file))]
 
     def _is_of_package(self, server: Server) -> bool:
         # `certbot --nginx` adds its servers to the package's file where it finds none of a name.

@@ -157,3 +157,8 @@ def test_a_server_block_that_nginx_ignores_is_not_the_sites(settings_with):
     tls = old.replace("server {", "server { listen 443 ssl;", 1)
     assert [*told(found(a=SITE, b=tls), settings_with())] == ["b:1: auth_basic"]
     assert ignored_names(found(a=SITE, b=tls), settings_with()) == []
+
+
+def test_a_server_block_that_is_ignored_beside_slipways_is_named_before_it_goes(settings_with):
+    there = found(codementee=f"# by Slipway\n{SITE}", shop=SITE.replace("{ proxy_pass", "{ auth_basic x; proxy_pass"))
+    assert [one.name for one in added_obstacles(there, settings_with())] == [f"{SITES}/shop:1: auth_basic"]
