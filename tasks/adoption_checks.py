@@ -23,6 +23,7 @@ from slipway.adoption import (
     mongod,
     names,
     network,
+    nginx_clashes,
     nginx_default,
     nginx_upstreams,
     own_services,
@@ -60,7 +61,9 @@ def adoption_notes(settings: Settings, components: Collection[str]) -> list[str]
     found = earlier(settings)
     renewals = [*certificates.remarks(found), *jobs.remarks(found)] if "tls" in components else []
     updates = apt.remarks(found) if "updates" in components else []
-    return [*renewals, *updates, *(sizes.remarks(settings) if found else [])]
+    there = host.get_fact(NginxInForce) if found and "nginx" in components else None
+    ignored = others_nginx.ignored_names(there, settings) if there else []
+    return [*renewals, *updates, *ignored, *(sizes.remarks(settings) if found else [])]
 
 
 def unused_keys_of_root(settings: Settings) -> list[str]:
@@ -251,13 +254,16 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
         return
     taken = others_nginx.taken_defaults(there, settings)
     files = nginx.configuration(settings, taken, rejects=nginx.rejects_handshakes())
+    clashes = [*nginx_clashes.clashes(there, files, settings)]
+    yield from clashes
     tree, error = host.get_fact(
         NginxFuture,
         files=files,
         links=nginx.links(settings),
         removed=tuple(others_nginx.retired_files(there, settings)),
     )
-    if error:
+    # Nginx names the first of the clashes, if there are any.
+    if error and not clashes:
         found_now = f"{error!r} with Slipway's configuration added"
         yield Obstacle(
             "Nginx", found_now, "files that work with it: change or remove what the error names", may_go=False
@@ -265,4 +271,4 @@ def _nginx(found: dict[str, str], settings: Settings) -> Iterator[Obstacle]:
     elif tree.files:
         yield from others_nginx.lost_files(there, tree, settings)
         yield from others_nginx.gained_files(there, tree, settings)
-        yield from others_nginx.taken_variables(tree)
+        yield from nginx_clashes.taken_variables(tree)

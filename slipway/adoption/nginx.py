@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from slipway.adoption import OURS, Obstacle, setting
-from slipway.adoption.nginx_choice import answers, is_packaged, serves
+from slipway.adoption import OURS, Obstacle
+from slipway.adoption.nginx_choice import answers, ignored, is_packaged, serves
 from slipway.adoption.nginx_config import (
     KEPT_IN_HTTP,
     KEPT_IN_MAIN,
@@ -18,10 +18,9 @@ from slipway.adoption.nginx_config import (
     all_of,
     default_of,
     is_marked,
-    megabytes,
     socket_of,
 )
-from slipway.adoption.nginx_policy import CONNECTIONS, TLS, needs_larger_buffers, serves_compressed_only
+from slipway.adoption.nginx_http import http_obstacles, inherited_obstacles, is_usual_log, lost_obstacles, together
 from slipway.adoption.nginx_site import site_obstacles
 from slipway.settings.model import Settings
 
@@ -29,21 +28,10 @@ ROOT = "/etc/nginx"
 SITES, AVAILABLE = f"{ROOT}/sites-enabled", f"{ROOT}/sites-available"
 # Slipway's server is the default on these sockets, unless another one is marked as default_server.
 DEFAULTS = {"*:80": "80", "[::]:80": "[::]:80", "*:443": "443", "[::]:443": "[::]:443"}
-# Directives of nginx.conf that Slipway's replaces, whatever their values: of the main context, and of http.
+# Directives of nginx.conf that Slipway's replaces, whatever their values: of the main context.
 POLICY = re.compile(r"user|worker_\w+|pid|events|http|include")
-HTTP_POLICY = re.compile(
-    rf"{TLS}|{CONNECTIONS}|server|include|log_not_found|client_body_(timeout|buffer_size)"
-    r"|(types|server_names|variables|map)_hash_\w+"
-)
 # The number of answers that are compared before and after a restart of Nginx.
 MAX_OBSERVED = 40
-# The folder of Slipway's logs, and what names one.
-LOGS = "/var/log/nginx/"
-LOG_DIRECTIVES = ("access_log", "error_log")
-DEFINES = ("map", "geo", "split_clients")
-# Everybody has it from Nginx's documentation: its values differ only in whether connections are kept alive.
-# https://nginx.org/en/docs/http/websocket.html
-HARMLESS_VARIABLES = {"$connection_upgrade"}
 
 
 @dataclass(frozen=True)
@@ -69,11 +57,17 @@ class Found:
 
     def of_site(self, site: Settings) -> list[Server]:
         """Those of them that are a site's."""
-        return [one for one in self.others if serves(one, self.tree.servers, site)]
+        return [one for one in self.others if serves(one, self._rivals(one, site), site)]
 
     def answering(self, site: Settings) -> list[Server]:
         """Those of them that visitors of a site get."""
-        return [one for one in self.others if answers(one, self.tree.servers, site)]
+        return [one for one in self.others if answers(one, self._rivals(one, site), site)]
+
+    def _rivals(self, server: Server, site: Settings) -> list[Server]:
+        """The servers that may answer in place of one. Beside Slipway's, one with a name of the site was added to it:
+        what it is to do is of interest, even if Nginx ignores it as the later one."""
+        is_added = server.is_for(site.domains)
+        return [one for one in self.tree.servers if not (is_added and self.is_ours(one.file))]
 
     def _is_of_package(self, server: Server) -> bool:
         # `certbot --nginx` adds its servers to the package's file where it finds none of a name.
@@ -190,25 +184,66 @@ def obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
     yield from _listens(found, settings)
     yield from _foreign_listens(found, settings)
     yield from _implicit_defaults(found, settings)
-    yield from _sites(found, settings, found.tree.files)
-    if not found.is_stock(MAIN) and not found.is_ours(MAIN):
-        yield from _main_file(found, settings)
+    is_replaced = not found.is_stock(MAIN) and not found.is_ours(MAIN)
+    of_main = _main_file(found, settings) if is_replaced else ()
+    yield from together([*_sites(found, settings, found.tree.files), *of_main])
 
 
 def added_obstacles(found: Found, settings: Settings) -> Iterator[Obstacle]:
     """What files do that somebody has added since the adoption, and that go as they have servers of the sites."""
     if not found.error:
-        yield from _sites(found, settings, {*retired_files(found, settings), *replaced_files(settings)})
+        gone = {*retired_files(found, settings), *replaced_files(settings)}
+        yield from together([*_sites(found, settings, gone)])
 
 
 def _sites(found: Found, settings: Settings, files: Collection[str]) -> Iterator[Obstacle]:
     """What the servers in these files do that would be lost with them."""
     yield from _names(found, settings, files)
+    yield from _beside_servers(found, settings, files)
     for site in settings.all_sites:
         of_site = found.of_site(site)
         for server in of_site:
             if server.file in files:
                 yield from site_obstacles(server, of_site, site)
+
+
+def ignored_names(found: Found, settings: Settings) -> list[str]:
+    """The server blocks of the sites that Nginx ignores, a line each."""
+    return [
+        f"{server.file}:{server.line}: Nginx ignores the name {name}, as {first.file}:{first.line} has it"
+        for server, name, first in ignored(found.tree.servers, domains_of(settings))
+        if server in found.others
+    ]
+
+
+def _beside_servers(found: Found, settings: Settings, files: Collection[str]) -> Iterator[Obstacle]:
+    """What stands in these files outside of server blocks, and would be lost: with the file, or as Slipway's server
+    blocks have their own directives."""
+    gone = {*retired_files(found, settings), *replaced_files(settings)} - {MAIN}
+    kept = kept_in_http(found, settings)
+    has_others = any(server.file not in gone for server in remaining(found, settings))
+    for file in [file for file in _in_http(found) if file in gone and file in files]:
+        if not found.is_stock(file) and not found.is_ours(file):
+            directives = found.tree.expanded(found.tree.directives(file))
+            lost = [one for one in directives if one.name != "server"]
+            yield from lost_obstacles(lost, kept, settings, has_others)
+    inherited = [one for one in found.tree.http if one.file in files and not found.is_ours(one.file)]
+    for site in settings.all_sites:
+        yield from inherited_obstacles(inherited, found.of_site(site), site)
+
+
+def _in_http(found: Found) -> list[str]:
+    """The files in force that Slipway's nginx.conf would include in http."""
+    there = {one.file for one in found.tree.http}
+    patterns = ("conf.d/*.conf", f"{SITES}/*")
+    return [file for pattern in patterns for file in found.tree.included(pattern) if file in there]
+
+
+def kept_in_http(found: Found, settings: Settings) -> list[Directive]:
+    """The directives of http, servers among them, in files that Slipway's nginx.conf includes."""
+    gone = {*retired_files(found, settings), *replaced_files(settings)}
+    files = [file for file in _in_http(found) if file not in gone and not found.is_ours(file)]
+    return [one for file in files for one in found.tree.expanded(found.tree.directives(file))]
 
 
 def _listens(found: Found, settings: Settings) -> Iterator[Obstacle]:
@@ -286,35 +321,9 @@ def _main_file(found: Found, settings: Settings) -> Iterator[Obstacle]:
         elif one.name == "http":
             has_others = bool(remaining(found, settings))
             for inner in one.block or ():
-                yield from _http_directive(inner, settings, has_others)
-        elif not POLICY.fullmatch(one.name) and not _is_usual_log(one):
+                yield from http_obstacles(inner, settings, has_others)
+        elif not POLICY.fullmatch(one.name) and not is_usual_log(one):
             yield Obstacle(f"{one.at}: {one.name}", str(one), f"it in {KEPT_IN_MAIN}")
-
-
-def _http_directive(one: Directive, settings: Settings, has_others: bool) -> Iterator[Obstacle]:
-    need = f"it in {KEPT_IN_HTTP}"
-    if one.name == "client_max_body_size":
-        if megabytes(one.arguments[0]) <= settings.nginx_max_body_mb:
-            return
-        need = setting("nginx_max_body_mb", megabytes(one.arguments[0]))
-    elif one.name == "default_type":
-        # Slipway's has the package's value, and Nginx accepts no second one beside it.
-        if one.arguments == ("application/octet-stream",):
-            return
-        need = "it in the server blocks that need it"
-    elif one.name == "charset":
-        # That of Slipway's sites, whose server blocks say it.
-        if one.arguments[0].lower() == "utf-8" and not has_others:
-            return
-    elif _is_usual_log(one) or (
-        HTTP_POLICY.fullmatch(one.name) and not needs_larger_buffers(one) and not serves_compressed_only(one)
-    ):
-        return
-    yield Obstacle(f"{one.at}: {one.name}", str(one), need)
-
-
-def _is_usual_log(one: Directive) -> bool:
-    return one.name in LOG_DIRECTIVES and one.arguments[0].startswith(LOGS) and len(one.arguments) < 3
 
 
 def lost_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obstacle]:
@@ -344,22 +353,6 @@ def gained_files(found: Found, future: Tree, settings: Settings) -> Iterator[Obs
         ):
             found_now = "server blocks that are not included now, and would be: Slipway includes every file there"
             yield Obstacle(file, found_now, f"it in {AVAILABLE}")
-
-
-def taken_variables(future: Tree) -> Iterator[Obstacle]:
-    """Variables that a kept file defines and Slipway's configuration too: Nginx takes the last definition for all
-    servers, without an error."""
-    defined = {file: _definitions(future.directives(file)) for file in future.files}
-    ours = {name for file in defined if OURS in future.files[file] for name in defined[file]}
-    for file, found in defined.items():
-        for name in sorted({*found} & ours - HARMLESS_VARIABLES) if OURS not in future.files[file] else ():
-            found_now = "a variable that Slipway's configuration defines too: Nginx takes one of the two for all sites"
-            yield Obstacle(f"{found[name].at}: {found[name].name} {name}", found_now, "another name", may_go=False)
-
-
-def _definitions(directives: Sequence[Directive]) -> dict[str, Directive]:
-    """The directives that define variables, by the variable."""
-    return {one.arguments[-1]: one for one in all_of(directives) if one.name in DEFINES and one.arguments}
 
 
 def observed(found: Found, settings: Settings) -> str:

@@ -51,7 +51,9 @@ def answers(server: Server, servers: Sequence[Server], site: Settings) -> bool:
     """Whether a server answers for a site now: by one of its names, by a pattern that fits the first one, or as a
     default server without a name. One with a name is another site's."""
     if server.is_for(site.domains):
-        return True
+        return any(
+            chosen(servers, socket, name) == server for socket in server.sockets for name in _domains(server, site)
+        )
     if server not in [chosen(servers, socket, site.site_domain) for socket in server.sockets if socket in WEB]:
         return False
     return not server.names or _is_named(server, site)
@@ -62,6 +64,21 @@ def serves(server: Server, servers: Sequence[Server], site: Settings) -> bool:
     files = [one.arguments[0] for one in all_of(server.directives) if one.name in ("root", "alias") and one.arguments]
     has_files = any(f"{one}/".startswith(f"{site.site_root}/") for one in files)
     return answers(server, servers, site) and (bool(server.names) or has_files)
+
+
+def _domains(server: Server, site: Settings) -> list[str]:
+    return [name for name in site.domains if server.is_for([name])]
+
+
+def ignored(servers: Sequence[Server], domains: Sequence[str]) -> Iterator[tuple[Server, str, Server]]:
+    """The server blocks that have a name of these at an address and port where an earlier one has it, with the name and
+    that one: Nginx warns of a "conflicting server name, ignored"."""
+    for server in servers:
+        for name in domains:
+            if server.is_for([name]):
+                first = [chosen(servers, socket, name) for socket in server.sockets]
+                if other := next((one for one in first if one not in (None, server)), None):
+                    yield server, name, other
 
 
 def _is_named(server: Server, site: Settings) -> bool:

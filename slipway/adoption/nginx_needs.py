@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from slipway.adoption.nginx import LOG_DIRECTIVES, LOGS, Found, replaced_files, retired_files
+from slipway.adoption.nginx import Found, replaced_files, retired_files
 from slipway.adoption.nginx_config import Directive, all_of
+from slipway.adoption.nginx_policy import LOG_DIRECTIVES, LOGS
 from slipway.settings.model import Settings
 
 WRITTEN = re.compile(r"(proxy|fastcgi|uwsgi|scgi)_(cache|temp)_path|client_body_temp_path|(access|error)_log")

@@ -15,6 +15,12 @@ CONNECTIONS = (
     r"sendfile\w*|tcp_nopush|tcp_nodelay|server_tokens|keepalive_\w+|send_timeout|gzip\w*|brotli\w*"
     r"|reset_timedout_connection|client_header_(timeout|buffer_size)|large_client_header_buffers"
 )
+# The folder of Slipway's logs, and what names one.
+LOGS = "/var/log/nginx/"
+LOG_DIRECTIVES = ("access_log", "error_log")
+# Everybody has it from Nginx's documentation: its values differ only in whether connections are kept alive.
+# https://nginx.org/en/docs/http/websocket.html
+HARMLESS_VARIABLES = {"$connection_upgrade"}
 # What Nginx accepts by default.
 # https://nginx.org/en/docs/http/ngx_http_core_module.html#large_client_header_buffers
 HEADER_BUFFERS, HEADER_BUFFER_SIZE = 4, 8 * 2**10

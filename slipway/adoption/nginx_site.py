@@ -60,7 +60,7 @@ def _within(directives: Sequence[Directive], server: Server, place: str, setting
         if one.name == "location":
             yield from _location(one, server, settings)
         elif not _is_usual(one, place, settings):
-            yield from _directive(one, place, settings)
+            yield from directive_obstacles(one, place, settings)
 
 
 def _is_usual(one: Directive, place: str, settings: Settings) -> bool:
@@ -73,7 +73,8 @@ def _is_usual(one: Directive, place: str, settings: Settings) -> bool:
     return one.name == "deny" and place == "hidden"
 
 
-def _directive(one: Directive, place: str, settings: Settings) -> Iterator[Obstacle]:
+def directive_obstacles(one: Directive, place: str, settings: Settings) -> Iterator[Obstacle]:
+    """What a directive of the site's does and Slipway's server blocks would not."""
     if one.name == "client_max_body_size":
         if megabytes(one.arguments[0]) > settings.nginx_max_body_mb:
             yield Obstacle(_name(one), str(one), setting("nginx_max_body_mb", megabytes(one.arguments[0])))
@@ -93,11 +94,11 @@ def _directive(one: Directive, place: str, settings: Settings) -> Iterator[Obsta
         yield Obstacle(_name(one), str(one), f"{literal(name)} in site_aliases")
     elif needs_larger_buffers(one):
         yield Obstacle(_name(one), str(one), f"it in {KEPT_IN_HTTP}")
-    elif not _is_covered(one, place):
+    elif not is_covered(one, place):
         yield _cannot(one)
 
 
-def _is_covered(one: Directive, place: str) -> bool:
+def is_covered(one: Directive, place: str) -> bool:
     if one.name == "proxy_pass" and place in ("static", "acme"):
         return False
     if one.name == "proxy_hide_header":

@@ -137,6 +137,10 @@ def data(**changes):
             "/etc/nginx/conf.d/0.conf:1: listen 1.2.3.4:80",
         ),
         ({Earlier: {"x": ""}, NginxInForce: nginx(BLOG), NginxFuture: (Tree(""), "unknown directive")}, "Nginx"),
+        (
+            {Earlier: {"x": ""}, NginxInForce: nginx("gzip on;"), NginxFuture: (Tree(""), "gzip is duplicate")},
+            "/etc/nginx/conf.d/0.conf:1: gzip",
+        ),
         ({Earlier: {"programs /var/www/codementee": "supervisor.service celery"}}, "supervisor.service"),
         ({Earlier: {"callers /var/www/codementee": "8001 at *:8001"}}, f"port 8001 of {SERVICE}"),
         ({Earlier: {"peers": "10.0.0.7", "file /etc/mongod.conf": ""}}, "MongoDB's client 10.0.0.7"),

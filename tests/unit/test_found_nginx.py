@@ -17,8 +17,8 @@ from slipway.adoption.nginx import (
     proxied_ports,
     retired_files,
     taken_defaults,
-    taken_variables,
 )
+from slipway.adoption.nginx_clashes import taken_variables
 from slipway.adoption.nginx_config import Tree, megabytes, parse, seconds, socket_of
 from slipway.adoption.nginx_needs import needs_of
 

@@ -9,18 +9,21 @@ from pyinfra.api.exceptions import PyinfraError
 
 from slipway.adoption import jobs
 from slipway.adoption.certificates import WAYS
+from slipway.adoption.nginx import MAIN, Found
+from slipway.adoption.nginx_config import Tree
 from slipway.engine import run
 from slipway.facts.earlier import ROTATED, Earlier
+from slipway.facts.nginx import NginxInForce
 from slipway.facts.ssh import Sshd
 from support.described import described, run_deploy
 
 SSHD = {Sshd: {"port": ["22"], "authorizedkeysfile": [".ssh/authorized_keys"]}}
 
 
-def notes(settings, earlier: dict[str, str], **answers: str) -> list[str]:
+def notes(settings, earlier: dict[str, str], there: Found | None = None, **answers: str) -> list[str]:
     """The notes of a plan, and what it refuses."""
     with described(settings) as (_, host):
-        host.answers = SSHD | {Earlier: earlier} | answers
+        host.answers = SSHD | {Earlier: earlier} | ({NginxInForce: there} if there else {}) | answers
         told = []
         try:
             run_deploy()
@@ -36,6 +39,16 @@ def test_other_renewals_by_certbot_stay_and_are_noted(settings_with):
     note = "/etc/cron.d/renew: a renewal by certbot, which is no longer needed: certbot.timer renews"
     assert found.count(note) == 1
     assert [*jobs.remarks({"jobs": "/etc/cron.d/x:0 12 * * * root certbot renew --standalone"})] == []
+
+
+def test_a_server_block_that_nginx_ignores_is_noted(settings_with):
+    site = "server { listen 80; server_name codementee.io; }"
+    dump = f"# configuration file {MAIN}:\nhttp {{ include conf.d/*.conf; }}\n"
+    dump += f"# configuration file /etc/nginx/conf.d/a.conf:\n{site}\n{site}\n"
+    there = Found(Tree(dump), "", frozenset([MAIN]))
+    found = notes(settings_with(), {"x": ""}, there)
+    place = "/etc/nginx/conf.d/a.conf"
+    assert f"{place}:2: Nginx ignores the name codementee.io, as {place}:1 has it" in found
 
 
 def test_another_time_zone_is_noted_or_refused(settings_with):
