@@ -134,7 +134,8 @@ def test_the_bucket_is_pruned_and_what_only_adds_says_how_to_leave_it_alone(
     # With this setting its absence is no failure of any unit.
     for unit in ("backup", "check", "slice"):
         server.ssh(f"systemctl start slipway-{unit}")
-    assert gaps(server, settings) == before
+    # A slice of a whole hour may have closed one of before.
+    assert [one for one in gaps(server, settings) if one not in before] == []
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,8 @@ def test_a_place_that_was_away_gets_what_it_missed(
         server.ssh(f"{PROGRAM} slice")
         assert state(server)["reached"][name] != reached[name]
     server.ssh("systemctl start slipway-slice.timer")
-    assert gaps(server, settings) == before
+    # A slice of a whole hour may have closed one of before.
+    assert [one for one in gaps(server, settings) if one not in before] == []
     slipway(server, settings, "backup", "now")
 
 
