@@ -255,7 +255,7 @@ s services; for unit in /etc/systemd/system/*.service; do
 done
 s rotated; grep -lE '{ROTATED}' /etc/logrotate.d/*
 s origins; for list in Origins-Pattern Allowed-Origins; do
-  apt-config dump Unattended-Upgrade::$list | sed -n 's/^[^ ]*:: "\\(.*\\)";$/\1/p'
+  apt-config dump Unattended-Upgrade::$list | sed -n 's/^[^ ]*:: "\\(.*\\)";$/\\1/p'
 done
 for root in {_quoted(roots)}; do
   s "folder $root"; [ ! -L $root ] || echo "link $(readlink $root)"; ls -A $root | sed 's/^/entry /'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -84,6 +85,23 @@ def test_what_gets_no_updates_by_itself_any_more_is_noted(settings_with):
     (line,) = (line for line in found if line.startswith("unattended-upgrades: "))
     assert "no longer updates origin=Docker,label=Docker CE; site=deb.example:" in line
     assert not any(line.startswith("unattended-upgrades: ") for line in notes(settings_with(), {"origins": own[0]}))
+
+
+def test_the_origins_are_read_as_apt_prints_them(tmp_path):
+    printed = (
+        'Unattended-Upgrade::Origins-Pattern "";\nUnattended-Upgrade::Origins-Pattern:: "origin=Docker,label=x";\n'
+    )
+    (tmp_path / "apt-config").write_text(
+        f"#!/bin/sh\n[ $2 != Unattended-Upgrade::Origins-Pattern ] || cat <<'END'\n{printed}END\n"
+    )
+    (tmp_path / "apt-config").chmod(0o755)
+    command = Earlier().command(("admin",), ("admin",), (), (), 27017)
+    script = re.search(r"s (origins; for list .*?^done)", command, re.DOTALL | re.MULTILINE)
+    assert script
+    shell = f'PATH={tmp_path}:$PATH; s() {{ echo "=== $1"; }}; s {script[1]}'
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+    assert done.stdout == "=== origins\norigin=Docker,label=x\n"
+    assert [one for one in command if not one.isprintable() and one not in "\n\t"] == []
 
 
 @pytest.mark.parametrize(
