@@ -38,8 +38,9 @@ def clashes(found: Found, files: Mapping[str, str], settings: Settings) -> Itera
             yield Obstacle(f"{one.at}: {one.name}", str(one), need, may_go=False)
     for one in all_of(kept):
         for kind, name in _names(one):
-            # The same zone may be declared again.
-            if (kind, name) in names and (kind != "zone" or str(names[kind, name]) != str(one)):
+            # The cache of TLS sessions may be declared again as it is.
+            is_again = one.name == "ssl_session_cache" and str(names.get((kind, name))) == str(one)
+            if (kind, name) in names and not is_again:
                 found_now = f"the name {name}, which Slipway's configuration has for another {kind}"
                 yield Obstacle(f"{one.at}: {one.name} {name}", found_now, "another name", may_go=False)
 

@@ -133,6 +133,8 @@ def test_pages_of_the_packages_own_server_block_are_named(settings_with):
     assert lost(packaged, settings_with(), pages=pages) == ["/var/www/html"]
     assert lost(packaged, settings_with()) == []
     assert lost(own, settings_with(), pages=pages) == []
+    blog = "server { listen 80; server_name blog.example; root /var/www/html; }"
+    assert lost(found(default=f"server {{ {DEFAULT} }}", blog=blog), settings_with(), pages=pages) == []
 
 
 def test_a_renewal_that_only_the_packages_server_block_answers_is_named(settings_with):
