@@ -17,7 +17,7 @@ from slipway.engine.components import Component, Drift, component, component_ste
 from slipway.facts import mongodb_protocol
 from slipway.facts.base import Output
 from slipway.ops.commands import Commands
-from slipway.ops.files import put, put_all
+from slipway.ops.files import absent, put, put_all
 from slipway.ops.templates import render
 from slipway.ops.units import know, service
 from slipway.secrets.store import MONGODB_ADMIN
@@ -38,6 +38,8 @@ AT_ONCE = f"{UNITS}/slipway-alarms-at-once.timer"
 # For all services of the host; and of the same name, in its place, for this one, which must not start itself. An empty
 # OnFailure= takes nothing back. https://www.freedesktop.org/software/systemd/man/252/systemd.unit.html#Examples
 ON_FAILURE, NOT_OF_ITSELF = f"{UNITS}/service.d/slipway-alarms.conf", f"{SERVICE}.d/slipway-alarms.conf"
+# Of earlier versions, in the place of NOT_OF_ITSELF.
+EARLIER = f"{SERVICE}.d/zz-not-of-itself.conf"
 MODULES = (alarms_host, checks, messages, problems, storage, updates, mongodb_protocol)
 
 
@@ -50,7 +52,7 @@ def drifts(settings: Settings) -> dict[str, Drift]:
         "alarms disabled": Drift("systemctl disable --now slipway-alarms.timer", "Start the alarms' timer"),
         "the alarms' program edited": Drift(f"echo '# edited' >> {PROGRAM}", "Install the alarms' program"),
         "recipients of alarms changed": Drift(f"sed -i 's/mail_to/mail_for/' {FACTS}", "Configure the alarms"),
-        "failed units send no alarm": Drift(f"rm {ON_FAILURE}", "Configure the alarms' units"),
+        "failed units send no alarm": Drift(f"rm {ON_FAILURE}; systemctl daemon-reload", "Configure the alarms' units"),
     }
 
 
@@ -76,7 +78,10 @@ def alarms(settings: Settings) -> None:
     )
     put(name="Configure the alarms", path=FACTS, content=json.dumps(facts(settings)._asdict(), indent=2) + "\n")
     put_all(name="Configure the alarms' units", files=unit_files(settings))
+    absent(name="Remove what kept the alarms from starting themselves before", path=EARLIER)
     know(name="Reload systemd for the alarms", unit="slipway-alarms.service")
+    # Of ON_FAILURE systemd says it of another service: of this one NOT_OF_ITSELF is in its place.
+    know(name="Reload systemd for what a failed unit starts", unit="systemd-journald.service")
     service(name="Start the alarms' timer", unit="slipway-alarms.timer")
 
 
@@ -170,7 +175,7 @@ def stop_unwanted(settings: Settings) -> Commands:
     """Stop the timer if no recipient is configured any more."""
     if is_wanted(settings):
         return
-    files = (SERVICE, TIMER, AT_ONCE, ON_FAILURE, NOT_OF_ITSELF)
+    files = (SERVICE, TIMER, AT_ONCE, ON_FAILURE, NOT_OF_ITSELF, EARLIER)
     there = host.get_fact(Output, command=f"ls {' '.join(files)} 2> /dev/null").split()
     if not there:
         return
