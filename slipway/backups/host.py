@@ -120,7 +120,9 @@ def run_command(setting: str, command: str, uri: str) -> None:
     # mongosh prints warnings among its output where it cannot write to HOME, as in the units' sandbox.
     with private_folder() as home:
         given = {**os.environ, "MONGO_URL": uri, "HOME": home}
-        done = subprocess.run(["sh", "-euc", command], env=given, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sh", "-euc", command], env=given, capture_output=True, text=True, errors="replace", check=False
+        )
     if done.returncode:
         said = last_lines(done.stderr) or last_lines(done.stdout) or "it printed nothing"
         raise Failed(f"{setting}: the command ended with {done.returncode}: {said}")
