@@ -61,8 +61,7 @@ def answers(server: Server, servers: Sequence[Server], site: Settings) -> bool:
 
 def serves(server: Server, servers: Sequence[Server], site: Settings) -> bool:
     """The same, but a default server only with files of the site: it may be another site's that has no name."""
-    files = [one.arguments[0] for one in all_of(server.directives) if one.name in ("root", "alias") and one.arguments]
-    has_files = any(f"{one}/".startswith(f"{site.site_root}/") for one in files)
+    has_files = any(f"{one}/".startswith(f"{site.site_root}/") for one in folders(server))
     return answers(server, servers, site) and (bool(server.names) or has_files)
 
 
@@ -79,6 +78,11 @@ def ignored(servers: Sequence[Server], domains: Sequence[str]) -> Iterator[tuple
                 first = [chosen(servers, socket, name) for socket in server.sockets]
                 if other := next((one for one in first if one not in (None, server)), None):
                     yield server, name, other
+
+
+def folders(server: Server) -> list[str]:
+    """The folders that its files are in."""
+    return [one.arguments[0] for one in all_of(server.directives) if one.name in ("root", "alias") and one.arguments]
 
 
 def _is_named(server: Server, site: Settings) -> bool:

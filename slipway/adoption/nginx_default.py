@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from slipway.adoption import Obstacle
 from slipway.adoption.certificates import lineages
 from slipway.adoption.nginx import SITES, Found, domains_of
-from slipway.adoption.nginx_choice import chosen
-from slipway.adoption.nginx_config import Server, all_of
+from slipway.adoption.nginx_choice import chosen, folders
 from slipway.settings.model import Settings
 
 ROOT = "/var/www/html"
@@ -18,7 +17,7 @@ def obstacles(found: Found, earlier: Mapping[str, str], settings: Settings) -> I
     packaged = [one for one in found.tree.servers if one not in found.others and not found.is_ours(one.file)]
     if not packaged:
         return
-    is_served = any(_has_root(server) for server in found.others if server.names)
+    is_served = any(folder.rstrip("/") == ROOT for server in found.others if server.names for folder in folders(server))
     if (pages := earlier.get("pages", "").splitlines()) and not is_served:
         found_now = f"{pages[0]}, which the package's server block serves by every name"
         need = f"a server block with a server_name for {ROOT} in {SITES}, or the files elsewhere"
@@ -32,9 +31,3 @@ def obstacles(found: Found, earlier: Mapping[str, str], settings: Settings) -> I
             root = one.renewal.get(name, ROOT)
             need = f"a server block for it in {SITES}: listen 80; server_name {name}; root {root};"
             yield Obstacle(f"{one}: {name}", "a renewal that only the package's server block answers", need)
-
-
-def _has_root(server: Server) -> bool:
-    """Whether a server serves this folder, too."""
-    words = [one.arguments[0] for one in all_of(server.directives) if one.name in ("root", "alias") and one.arguments]
-    return any(word.rstrip("/") == ROOT for word in words)
